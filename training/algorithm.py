@@ -74,7 +74,7 @@ class Learner(Protocol):
 
 
 SOCKET = "ray/session_2000-01-01_00-00-00_000000_0000000/sockets/plasma_store"
-"""How Ray calls the longest of its sockets in the temporary folder."""
+"""Pattern of Ray's longest socket path, relative to the temporary folder."""
 
 
 class QuietPPO(PPO):
@@ -97,7 +97,7 @@ def ray_session(cpus: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Nobody on the network has business with a trainer: Ray's servers listen on loopback.
+    # A trainer needs no access from the network, so Ray's servers listen on loopback.
     ray_constants.ENABLE_RAY_CLUSTER = False
     os.environ.setdefault("RAY_TMPDIR", socket_folder(SOCKET))
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -112,7 +112,7 @@ def ray_session(cpus: int) -> Iterator[None]:
             logging_level=logging.ERROR,
             configure_logging=False,
         )
-    except Exception as error:  # Ray raises nothing more particular
+    except Exception as error:  # Ray raises no more specific error
         said = str(error).strip().rstrip(".") or type(error).__name__
         raise CityloopError(
             f"Ray did not start ({said.splitlines()[-1]}): see to memory, to how many processes may run, 'ulimit -u', "
@@ -128,7 +128,7 @@ def ray_session(cpus: int) -> Iterator[None]:
 @contextmanager
 def _stopped_in_order() -> Iterator[None]:
     """Let SIGTERM interrupt like Ctrl-C. Ray's own handler prints a stack trace and leaves plants running."""
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield
         return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -399,6 +399,6 @@ def share_weights(algorithm: PPO) -> None:
     """
     path = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
     weights = algorithm.learner_group.get_state(components=path, inference_only=True)[COMPONENT_LEARNER]
-    state = {COMPONENT_RL_MODULE: weights[COMPONENT_RL_MODULE]}  # without a number: taken over whatever came before
+    state = {COMPONENT_RL_MODULE: weights[COMPONENT_RL_MODULE]}  # no sequence number: always accepted
     algorithm.env_runner.set_state(state)
     algorithm.env_runner_group.foreach_env_runner("set_state", kwargs={"state": state}, local_env_runner=False)

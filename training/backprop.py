@@ -28,8 +28,8 @@ from training.start import Start, adopt
 from training.tracking import write_state
 
 ASTRAY = 20.0
-"""A gradient of so many times `grad_clip` tells nothing: the loop through plants and policy has become unstable, where
-slopes grow without bound. The policy then goes back to the mean of its last updates."""
+"""Multiple of `grad_clip` beyond which a gradient is discarded: the loop of plants and policy has become unstable, and
+derivatives grow without bound. The policy is then reset to the running mean of its weights."""
 
 STATE = "learner.pt"
 """Name of the file in a checkpoint."""
@@ -42,7 +42,7 @@ def _tiny_is_zero() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)  # the caller's arithmetic is not ours to change
+        torch.set_flush_denormal(False)  # restore the caller's setting
 
 
 class Backprop:

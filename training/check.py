@@ -67,7 +67,7 @@ def _check_bundle(path: Path) -> list[Check]:
 
 def _decides(policy: Policy, ref: str) -> Check:
     system = get_system(policy.card.system)
-    if ref.partition("/")[2] not in (*system.scenario_names, *system.variant_names):  # one of the author's own, say
+    if ref.partition("/")[2] not in (*system.scenario_names, *system.variant_names):  # a user's own
         return Check(ref, True, "not tried, as it does not ship")
     try:
         loop = make_loop(load_scenario(ref))

@@ -29,16 +29,16 @@ from envs.core.scenario import Scenario
 from envs.core.world import Controller
 
 STALL_S = 300.0
-"""A worker that says nothing for so long is taken for dead."""
+"""Seconds of silence after which a worker counts as dead."""
 
 PLACED = re.compile(r'File "(.+)", line (\d+)')
-"""Where an exception came from, in Python's own words."""
+"""Pattern of a position in Python's tracebacks."""
 
 BEAT_S = 5.0
-"""How often a worker says that it is alive."""
+"""Seconds between two heartbeats of a worker."""
 
 KEPT = 64
-"""Controllers that a worker keeps at most; a long training run validates ever new ones."""
+"""Most controllers that a worker keeps, because a long training run validates many of them."""
 
 Maker = Callable[[str, Any], Controller]
 
@@ -159,10 +159,10 @@ def cores() -> int:
 
 
 ANSWERED = 86
-"""Exit code of an episode's process that has said all; a controller may end it with any other."""
+"""Exit code of an episode's process that has sent its answer; a controller may end the process with any other."""
 
 LARGEST_EXIT = 191
-"""Exit codes above it are signals."""
+"""Largest exit code of a process that was not killed by a signal."""
 
 
 def _how_it_ended(code: int | None, begun: bool) -> str:
@@ -189,7 +189,7 @@ class _Worker:
 
     def give(self, k: int, task: Task) -> None:
         self.task, self.heard = k, time.monotonic()
-        with suppress(OSError):  # it is dead: the answer will not come
+        with suppress(OSError):  # the worker is dead: its missing answer will be noticed
             self.pipe.send(task)
 
 
@@ -248,7 +248,7 @@ class EpisodePool:
                     del busy[worker.pipe]
                 else:
                     worker.give(*following)
-            if time.monotonic() - turn_s > 2 * BEAT_S:  # this process stood still, and so may have theirs (Ctrl-Z)
+            if time.monotonic() - turn_s > 2 * BEAT_S:  # this process was stopped (Ctrl-Z), maybe workers too
                 for worker in busy.values():
                     worker.heard = time.monotonic()
             self._refuse_stalled(busy.values(), tasks)
@@ -283,7 +283,7 @@ class EpisodePool:
     def close(self) -> None:
         """Stop all workers. A worker in the middle of an episode stops at its next decision."""
         for worker in self._workers:
-            if not (worker.begun or worker.pipe.poll()):  # it still imports, and has nothing to tidy up
+            if not (worker.begun or worker.pipe.poll()):  # the worker is still importing, and has nothing to clean up
                 worker.process.kill()
             worker.pipe.close()
         for worker in self._workers:
@@ -322,7 +322,7 @@ def _work(pipe: Connection, scenarios: Sequence[Scenario], make: Maker) -> None:
                 _child(pipe, kit, task)
             _, status = os.waitpid(child, 0)
             code = os.waitstatus_to_exitcode(status)
-            if code != ANSWERED:  # killed, or out of memory: the caller is told by our end
+            if code != ANSWERED:  # killed or out of memory: this worker's exit tells the caller
                 os._exit(code % 256)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the caller is gone
@@ -367,7 +367,7 @@ def _child(pipe: Connection, kit: _Kit, task: Task) -> NoReturn:
             with suppress(BrokenPipeError, ConnectionResetError):  # the caller is gone
                 pipe.send(answer)
     finally:
-        with suppress(Exception):  # it ends anyway, and must not go on as its parent
+        with suppress(Exception):  # the child must exit, and never continue as its parent
             loop.close()
         os._exit(ANSWERED)
 

@@ -74,7 +74,7 @@ def evaluate(
         if save:
             from training.report import write
 
-            if out is None:  # another evaluation that began in the same second may have taken it
+            if out is None:  # an evaluation that began in the same second may have taken the path
                 folder = free_path(folder.parent, folder.name)
             evaluation = replace(evaluation, out=folder)
             write(evaluation, loop, folder)

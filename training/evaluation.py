@@ -116,7 +116,7 @@ class Evaluation:
         for name in self.controllers:
             mine = [episode.periods for episode in self.played(name)]
             for period in dict.fromkeys(period for one in mine for period in one):
-                told = [one[period] for one in mine if period in one]  # nobody may have asked then on some seeds
+                told = [one[period] for one in mine if period in one]  # a period may lack requests on some seeds
                 found.setdefault(period, {})[name] = {
                     indicator: float(np.mean([values[indicator] for values in told if indicator in values]))
                     for indicator in dict.fromkeys(indicator for values in told for indicator in values)

@@ -34,13 +34,13 @@ from training.tracking import write_state
 from training.validate import WEIGHTS, NetworkController, load_network, read_weights, write_weights
 
 STATE, SCALE = "learner.pt", "scale.npy"
-"""Names of the file in a checkpoint, and of the one beside the present weights that says how large a disturbance is."""
+"""File names of the state in a checkpoint, and of the perturbation's sizes beside the current weights."""
 
 SEED_STRIDE = 100_000
-"""Updates that runs of neighbouring seeds may make before they play the same episodes."""
+"""Number of updates after which runs with neighbouring seeds would play the same episodes."""
 
 LEAST_SCALE = 0.3
-"""Weights of a tensor are disturbed in proportion to their size at the start (root mean square), or to this if more."""
+"""Lower bound of a tensor's initial root mean square, to which perturbations of its weights are proportional."""
 
 
 class Evolution:

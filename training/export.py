@@ -36,10 +36,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 OPSET = 18
 TOLERANCE = 1e-4
-"""Largest difference of a logit between the torch policy and its export, on random observations."""
+"""Largest allowed difference of a logit between the torch policy and its export, on random observations."""
 
 PROBES = 64
-"""Random batches that an export is checked on."""
+"""Number of random batches on which an export is checked."""
 
 
 def export(run: str | Path, out: str | Path | None = None, name: str | None = None, update: int | None = None) -> Path:

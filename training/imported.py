@@ -23,7 +23,7 @@ from training.export import TOLERANCE, Shapes, largest_difference, to_onnx
 from training.validate import Weights
 
 ANY = 3
-"""A size that differs from site to site, for the export alone."""
+"""Value for sizes that differ from site to site, used only in the export."""
 
 
 def imported(bundle: Path, system: str | None = None) -> tuple[PolicyCard, Weights]:
@@ -43,7 +43,7 @@ def imported(bundle: Path, system: str | None = None) -> tuple[PolicyCard, Weigh
     for width in model.widths:
         try:
             network = _network(card, shapes, width)
-        except KeyError:  # of a version whose observation had other parts
+        except KeyError:  # of a version with other parts of the observation
             break
         weights = _read(network, shapes, model)
         if weights is not None:

@@ -17,10 +17,10 @@ from training.tracking import tensorboard
 from training.validate import Means, Verdict
 
 NOT_LOGGED = ("total_loss", "num_trainable_parameters")
-"""What RLlib's learner reports and says nothing about learning."""
+"""Metrics of RLlib's learner that carry no information about learning."""
 
 FINAL = "eval/final_score"
-"""Tag of the score that a run ends with, by which it is compared with others: no point of the curve ``eval/score``."""
+"""Tag of a run's final score, by which runs are compared; it is not a point of the curve ``eval/score``."""
 
 COLUMNS = ("iteration", "agent_steps", "elapsed_s", "tag", "value")
 
@@ -46,7 +46,7 @@ class Journal:
     def _cut(self, iteration: int) -> None:
         if self._path.is_file():
             with self._path.open() as file:
-                whole = (row for row in csv.DictReader(file) if row["value"])  # a kill, or a full disk, cuts the last
+                whole = (row for row in csv.DictReader(file) if row["value"])  # the last line may be truncated
                 rows = [row for row in whole if int(row["iteration"]) <= iteration and row["tag"] != FINAL]
             write_text(self._path, _table([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]))
 

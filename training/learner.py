@@ -27,7 +27,7 @@ from training.start import Start, adopt
 
 SHUFFLE, CRITIC_FIRST = "shuffle", "critic_first"
 FIGURES = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
-"""What is logged of an update, each the mean over its minibatches."""
+"""Metrics of an update, each the mean over its minibatches."""
 
 
 @dataclass
@@ -77,7 +77,7 @@ class CooperativeLearner(PPOTorchLearner):
     def build(self) -> None:
         """Set up RLlib's parts, then ours."""
         if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(1)  # networks are small: threads cost more than they bring, a multiple on busy cores
+            torch.set_num_threads(1)  # threads slow small networks down, several times on busy cores
         super().build()
         options = self.config.learner_config_dict
         self.settings = Settings.model_validate(options["settings"])
@@ -226,7 +226,7 @@ class CooperativeLearner(PPOTorchLearner):
         decisions = sum(fragment.decisions for fragment in fragments)
         groups = self.rows(fragments)
         parts = max(1, round(decisions / self.settings.minibatch))
-        parts = min(parts, max(map(len, groups)))  # a row is not cut: with many agents it may be more than a minibatch
+        parts = min(parts, max(map(len, groups)))  # rows are not split: with many agents, one may exceed a minibatch
         self._figures = []
         return self._minibatches(groups, num_epochs, parts)
 

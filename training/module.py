@@ -21,7 +21,7 @@ STATE = "state"
 """Column of a batch: the state of the whole plant."""
 
 MOMENTUM = 0.99
-"""What an update leaves of the running moments of returns."""
+"""Decay per update of the running moments of returns."""
 
 
 class CooperativeModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):

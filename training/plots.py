@@ -19,7 +19,7 @@ from training.episodes import Episode
 from training.evaluation import Evaluation, short_names
 
 ALIKE = "0.35"
-"""What is drawn once, as it is the same under every controller: rain, a ground that shakes."""
+"""Colour of a curve that is equal under all controllers and drawn once, such as rain or ground motion."""
 
 UNITS = {
     "s": "s",
@@ -40,7 +40,7 @@ UNITS = {
 """Last part of a name → unit."""
 
 WORDS = {"accel": "acceleration", "est": "estimate"}
-"""Parts of names that are short for something."""
+"""Abbreviation in names → its meaning."""
 
 STYLE = {
     "font.size": 10,
@@ -57,7 +57,7 @@ CLOCKS, LONG = (("s", 1.0), ("min", 60.0), ("h", 3600.0)), 180.0
 """Units of time in seconds; an axis takes the first in which it is not longer than that."""
 
 PLAN_S = 900.0
-"""How much of the episode the picture of what each agent did shows."""
+"""Part of the episode that the picture of each agent's choices shows."""
 
 PLAN_AGENTS = 60
 """How many agents it shows at most: a picture of hundreds is too high to be drawn."""

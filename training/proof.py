@@ -49,7 +49,7 @@ def write_cards(
         assert bundle is not None
         if verdict is None:
             say(f"{place.label}: whether it does harm is not noted, as {_unshown(evaluation, place.system)}")
-        else:  # one site under several settings: no worse under each
+        else:  # several settings of one site: no worse under each of them
             key = bundle, proven if proven is not None else place.name
             noted[key] = noted.get(key, True) and verdict
         mine = {site: fine for (path, site), fine in noted.items() if path == bundle}

@@ -121,8 +121,8 @@ def _learn(plants: SubprocVecEnv, first: int, settings: Settings, watch: _Watch)
         seed=settings.seed,
         device="cpu",
     )
-    model.set_logger(Logger(None, []))  # its figures are read from memory; its own leaves a temporary folder behind
-    plants.seed(first)  # now: a model that is made gives plants its own seed, which is one of a test
+    model.set_logger(Logger(None, []))  # metrics stay in memory; the default logger leaves a folder behind
+    plants.seed(first)  # after making the model, which seeds the plants with its own, a test seed
     try:
         model.learn(total_timesteps=10**9, callback=watch)
         watch.validate()
@@ -201,7 +201,7 @@ class _Watch(BaseCallback):
         figures["train/entropy"] = None if negative is None else -negative
         if self._returns:
             figures["rollout/return_mean"] = float(np.mean(self._returns[-20:]))
-        if self._iteration > 1:  # what is learned from the first comes after it
+        if self._iteration > 1:  # the first rollout includes no time of learning
             figures[SPEED] = STEPS * self._settings.workers / (time.perf_counter() - self._since)
         for kpi in self._system.kpis if self._kpis else ():
             figures[f"kpi/{self._system.name}/{kpi}"] = float(np.mean([row[kpi] for row in self._kpis[-20:]]))

@@ -94,7 +94,7 @@ def _pictures(evaluation: Evaluation, loop: ControlLoop) -> dict[str, Any]:
 def _means(evaluation: Evaluation, controller: str, indicator: str) -> dict[str, float]:
     """Place → mean over a controller's episodes."""
     found = [episode.places[indicator] for episode in evaluation.played(controller)]
-    places = dict.fromkeys(place for one in found for place in one)  # a place may have nothing to tell on some seeds
+    places = dict.fromkeys(place for one in found for place in one)  # a place may lack values on some seeds
     return {place: float(np.mean([one[place] for one in found if place in one])) for place in places}
 
 
@@ -155,7 +155,7 @@ def _write_events(evaluation: Evaluation, pictures: Sequence[str], folder: Path)
                 board.add_scalar(f"{tag}/{evaluation.kpi}", row[evaluation.kpi], int(row["seed"]))
         for name, paired in evaluation.paired.items():
             board.add_scalar(f"eval/paired/{called[name]}/{evaluation.kpi}", paired.difference, 0)
-        for name in pictures:  # as it lies there: to draw it is most of the work
+        for name in pictures:  # the file itself, because drawing takes most of the time
             board.add_image(f"eval/{name}", imread(folder / f"{name}.png"), 0, dataformats="HWC")
     finally:
         board.close()

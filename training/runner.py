@@ -199,7 +199,7 @@ class BatchedRunner(EnvRunner, Checkpointable):
         self.module: Any = None
         self._codec = ActionCodec(config.action_space)
         if not self.worker_index and config.num_env_runners:
-            self.make_module()  # others sample: this one only keeps the weights
+            self.make_module()  # other runners sample: this one only holds the weights
             return
         self.make_env()
         self.make_module()

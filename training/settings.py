@@ -20,9 +20,9 @@ ALGORITHMS: dict[str, str] = {
     "evolution": "evolution strategies, shared policy",
     "sb3": "PPO, stable-baselines3",
 }
-"""Name → what it is. The first two share every line of code, a critic's view is the only difference; ``backprop`` is
-for systems whose physics is arrays (`training.backprop`), ``evolution`` for plants that answer slowly
-(`training.evolution`); the last is PPO's reference (`training.reference`)."""
+"""Name → description. The first two share all code and differ only in the critic's inputs. ``backprop`` is for
+differentiable plants (`training.backprop`), ``evolution`` for plants with slow responses (`training.evolution`), and
+the last is the reference of PPO (`training.reference`)."""
 
 
 PROCESSES = 256

@@ -70,7 +70,7 @@ def read_start(run: Path, update: int | None = None, system: str | None = None) 
 def _of_bundle(bundle: Path, update: int | None, system: str | None) -> Start:
     if update is not None:
         raise CityloopError(f"update is {update}, and bundle {bundle} holds one policy: leave it out")
-    from training.imported import imported  # exports, which takes all that training does
+    from training.imported import imported  # deferred: it needs the imports of a training
 
     card, weights = imported(bundle, system)
     return Start(bundle, weights, card.training.decisions, card.training.command)

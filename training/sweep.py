@@ -201,7 +201,7 @@ def _name(settings: Mapping[str, Any]) -> str:
 
 def _trial(config: dict[str, Any], scenarios: list[Scenario], folder: Path, common: dict[str, Any]) -> None:
     """Run one trial, in a process of Ray."""
-    run = new_folder(folder, _name(config))  # other trials may draw the same settings at the same moment
+    run = new_folder(folder, _name(config))  # another trial may draw the same settings at the same time
 
     def on_progress(news: Mapping[str, Any]) -> None:
         if "validation" in news:

@@ -213,7 +213,7 @@ class RunFolder:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.close()
         if error is not None and [each.name for each in self.path.iterdir()] == [LOCK]:
-            (self.path / LOCK).unlink()  # refused before it began: nothing is left, or the empty folder that was given
+            (self.path / LOCK).unlink()  # refused before the start: leave no new folder
             if self._made:
                 self.path.rmdir()
 

@@ -230,7 +230,7 @@ def decisions_of_update(task: Task, scenarios: Sequence[Scenario], settings: Set
     """Number of decisions in each scenario's plants per update."""
     if settings.algorithm == "evolution":
         return [settings.population * settings.workers * scenario.decisions for scenario in scenarios]
-    if settings.algorithm == "backprop":  # its plants are one lot, in this process
+    if settings.algorithm == "backprop":  # its plants form one lot, in this process
         return [settings.workers * settings.fragment for _ in scenarios]
     return [plants.num_envs * settings.fragment * max(1, settings.runners) for plants in task.plants]
 
@@ -249,7 +249,7 @@ class _Run:
         self.scenarios, self.settings, self.folder, self.budget = scenarios, settings, folder, budget
         self.system = get_system(scenarios[0].system)
         self.iteration, self.elapsed_s, self._saved_s = 0, 0.0, 0.0
-        self._alone = 0  # updates in which the policy does not learn yet: they are no lack of success
+        self._alone = 0  # the policy does not learn yet in these updates, so they do not count against its patience
         self.task = task_of(scenarios, settings)
         self.validator = Validator(scenarios, settings, self.task.network, folder, on_episodes)
         kind = OTHERS.get(settings.algorithm, Ppo)
@@ -288,7 +288,7 @@ class _Run:
         folder = self.folder / "checkpoints"
         name = f"{self.iteration:06d}"
         self.learner.save((folder / name).resolve())
-        files.sync_tree(folder / name)  # the pointer must not outlive in a power cut what it points to
+        files.sync_tree(folder / name)  # after a power cut, the pointer must not refer to a missing checkpoint
         progress: dict[str, Any] = {"iteration": self.iteration, "elapsed_s": self.elapsed_s, "alone": self._alone}
         progress |= {"validator": self.validator.state()}
         write_json(folder / name / "progress.json", progress)
@@ -312,14 +312,14 @@ class _Run:
             self.learner.restore(checkpoint.resolve())
         except CityloopError:
             raise
-        except Exception as error:  # torch, pickle and RLlib each have their own for a file that is not whole
+        except Exception as error:  # torch, pickle and RLlib raise different errors for truncated files
             raise CityloopError(
                 f"checkpoint {checkpoint} cannot be read ({type(error).__name__}): it was altered or cut off; "
                 "begin a new run with what was learned by --start"
             ) from error
         progress = read_json(checkpoint / "progress.json")
         self.iteration, self.elapsed_s = progress["iteration"], progress["elapsed_s"]
-        self._saved_s, self._alone = self.elapsed_s, progress.get("alone", 0)  # older runs have not kept it
+        self._saved_s, self._alone = self.elapsed_s, progress.get("alone", 0)  # older runs lack it
         self.validator.restore(progress["validator"])
         self._journal((self.iteration, self._agent_steps))
 

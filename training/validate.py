@@ -46,7 +46,7 @@ Played = Sequence[Sequence[Mapping[str, float]]]
 """Indicators of every episode, by scenario."""
 
 OnEpisodes = Callable[[str, int, int], None]
-"""Called after every episode that is no training with what it is for, how many of those are over, and of how many."""
+"""Called after every episode outside training with (purpose, episodes done, episodes in all)."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class Validator:
         path, each = self.folder / "references.json", self.folder / "reference_episodes.json"
         if path.is_file():
             self.reference = read_json(path)
-            self._rules = read_json(each) if each.is_file() else {}  # there is none of earlier versions
+            self._rules = read_json(each) if each.is_file() else {}  # earlier versions wrote none
             return
         self._rules = self._played_by_rules(0, self.settings.validation_seeds)
         void = self._void(self._rules.values())
@@ -291,7 +291,7 @@ class Validator:
     def _promote(self, name: str) -> None:
         """Make a candidate the best policy, replacing weights and facts at once, so that exports are consistent."""
         source, draft = self.folder / "candidates" / name, self.folder / f".best{files.DRAFT}"
-        shutil.rmtree(draft, ignore_errors=True)  # a process that was killed may have left it
+        shutil.rmtree(draft, ignore_errors=True)  # it may remain from a killed process
         try:
             draft.mkdir()
             shutil.copyfile(source / WEIGHTS, draft / WEIGHTS)
@@ -333,7 +333,7 @@ class Validator:
     def _means(self, played: Played, void: Sequence[Collection[int]]) -> Means:
         means = {}
         for scenario, mine, places in zip(self.scenarios, played, void, strict=True):
-            # If all are void, a doubtful figure for a curve: a run does not end over it, an evaluation does.
+            # If all are void, void episodes are averaged, because a doubtful point of a curve must not end a run.
             valid = [kpis for k, kpis in enumerate(mine) if k not in places] or mine
             means[scenario.label] = {kpi: float(np.mean([kpis[kpi] for kpis in valid])) for kpi in mine[0]}
         return means
@@ -346,7 +346,7 @@ class Validator:
         """Continue from a state of `state`."""
         self.best = float("inf") if state["best"] is None else state["best"]
         self.stale = state["stale"]
-        # One that was put aside after the checkpoint is gone, and what put it aside will be found once more, or not.
+        # A candidate removed after the checkpoint is gone; the one that replaced it may be found again, or not.
         kept = self.folder / "candidates"
         self.candidates = {name: score for name, score in state["kept"].items() if (kept / name / WEIGHTS).is_file()}
 

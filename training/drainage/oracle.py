@@ -34,13 +34,13 @@ from training.episodes import Progress, cores
 from training.tracking import versions
 
 PROPOSALS = 8
-"""Changed plans a round, whatever the number of processes: the result must not depend on it."""
+"""Changed plans per round; independent of the number of processes, so that the result is too."""
 
 WIDTH_MIN = (10.0, 480.0)
-"""How long a change lasts, drawn evenly in its logarithm."""
+"""Bounds of a change's duration in minutes, drawn log-uniformly."""
 
 AMOUNT = (0.02, 0.5)
-"""How far it moves gates at most, likewise."""
+"""Bounds of a change's amplitude as a fraction of full opening, drawn log-uniformly."""
 
 
 @dataclass(frozen=True)
