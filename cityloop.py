@@ -1,7 +1,6 @@
-"""The command line: one verb a line, with an example of it.
+"""The command line: one verb per line, with an example.
 
-What the user gave and cannot be used ends in one sentence and exit code 2, an interruption in 130, checks that fail
-in 1.
+Unusable input ends with one sentence and exit code 2, an interruption with 130, failed checks with 1.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from typing import Any
 NO_MEMORY = "Error: memory ran out: allow for more, or do less at a time"
 
 MENDS = dict.fromkeys((EACCES, EPERM, EROFS), "give one that you may write") | {ENAMETOOLONG: "give a shorter name"}
-"""Why a file cannot be used → what to do, where that is not to make room."""
+"""Error number of an unusable file → remedy; for all others the remedy is to make room."""
 
 
-def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say what may happen while what is below is imported, which takes a second or more, like any other time."""
+def _report_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Exception hook: one line for an interruption or a lack of memory, also while the imports below run."""
     if issubclass(kind, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr)
     elif issubclass(kind, MemoryError):
@@ -31,7 +30,7 @@ def _told(kind: type[BaseException], error: BaseException, trace: TracebackType 
         sys.__excepthook__(kind, error, trace)
 
 
-sys.excepthook = _told
+sys.excepthook = _report_uncaught
 
 import typer
 from typer.core import TyperGroup
@@ -58,19 +57,19 @@ EXAMPLES: dict[str, Callable[..., None]] = {
     "demo --pace 2": demo.demo,
     "replay runs/service/audit --site intersections/cologne8 --since 1d": audit.replay,
 }
-"""An example, whose first word is the verb's name → what it does."""
+"""Example, whose first word is the name of the verb → function of the verb."""
 
 
 @contextmanager
 def _interruptions() -> Iterator[list[int]]:
-    """What has come of Ctrl-C: a library may make an error of its own of it, as numba does amid compiling."""
+    """Record interruptions, because a library may turn Ctrl-C into its own error, as numba does in compilation."""
     heard: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         heard.append(number)
         signal.default_int_handler(number, frame)
 
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, as in the background
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # SIGINT is ignored, as for background jobs
         yield heard
         return
     signal.signal(signal.SIGINT, interrupt)
@@ -81,7 +80,7 @@ def _interruptions() -> Iterator[list[int]]:
 
 
 class Verbs(TyperGroup):
-    """Turns what the user may cause into a sentence and an exit code."""
+    """Group of verbs that turns errors caused by the user into a sentence and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a verb."""
@@ -103,7 +102,7 @@ class Verbs(TyperGroup):
                 said = f"Error: {place} cannot be used ({error.strerror or error}): {mend}"
                 print("\n".join([said, *getattr(error, "__notes__", ())]), file=sys.stderr)
                 raise typer.Exit(2) from None
-            except UnicodeEncodeError as error:  # of a file's name, or of what is printed
+            except UnicodeEncodeError as error:  # in a file name, or in printed text
                 if sys.getfilesystemencoding() == "utf-8" or os.environ.get("CITYLOOP_TRACE"):
                     raise
                 near = error.object[max(0, error.start - 40) : error.start + 20]

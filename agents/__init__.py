@@ -1,4 +1,4 @@
-"""Who decides: learned policies and the controllers that practitioners use, by name."""
+"""Controllers by name: learned policies, and the controllers that practitioners use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 POLICY = "policy"
-"""Among a system's controllers, whoever is known to do no harm at the site; see `meaning`."""
+"""Name that stands for the controller of a system that is known to do no harm at the site; see `meaning`."""
 
 
 def rules(system: str) -> dict[str, Callable[[Site], Controller]]:
@@ -38,7 +38,7 @@ def rules(system: str) -> dict[str, Callable[[Site], Controller]]:
 
 
 def references(system: str) -> tuple[str, ...]:
-    """The rule-based controllers that are quick enough to be run beside training.
+    """Names of the rule-based controllers that are fast enough to run beside training.
 
     Raises:
         CityloopError: if there is no such system.
@@ -51,8 +51,8 @@ def make_controller(ref: str | Path, site: Site, trusted: Sequence[str] | None =
 
     Args:
         ref: a baseline's name, ``policy`` (see `meaning`), a shipped policy's name, or the path of a bundle.
-        site: the site that it is to control.
-        trusted: public keys, one of which must have signed a bundle; None: any bundle will do.
+        site: the site to control.
+        trusted: public keys, one of which must have signed a bundle; None: signatures are not required.
 
     Raises:
         CityloopError: if there is no such controller, or the bundle does not fit the site's system or actions, or is
@@ -73,7 +73,7 @@ def make_controller(ref: str | Path, site: Site, trusted: Sequence[str] | None =
 
 
 def find_bundle(ref: str, site: Site) -> Path | None:
-    """The folder of the bundle that a controller's name, or path, stands for at a site; None if it stands for none."""
+    """Folder of the bundle that a controller's name or path denotes at a site; None if it does not denote a bundle."""
     if ref == POLICY:
         return meaning(site).bundle
     shipped = shipped_policies(site.system)
@@ -85,12 +85,12 @@ def find_bundle(ref: str, site: Site) -> Path | None:
 def load_policy(path: str | Path, system: str | None = None, trusted: Sequence[str] | None = None) -> Controller:
     """A policy from its bundle folder (``policy.onnx`` and ``policy.json``), bound to no site.
 
-    Its agents do not settle requests that conflict at a site; those of `make_controller` do.
+    The policy does not coordinate agents whose requests conflict at a site; those of `make_controller` do.
 
     Args:
-        path: the bundle.
-        system: refuse a bundle of another system.
-        trusted: public keys, one of which must have signed it; None: any bundle will do.
+        path: folder of the bundle.
+        system: system of which the bundle must be.
+        trusted: public keys, one of which must have signed it; None: signatures are not required.
 
     Raises:
         CityloopError: if the bundle is missing, altered, not trusted, or made for another system or schema.

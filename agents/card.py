@@ -1,4 +1,4 @@
-"""A bundle's card: what a policy is, what it fits, where it comes from and what it reached; for machines and people."""
+"""A bundle's card, for machines and people: the policy's interface, origin, results and proven sites."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ say where a policy was shown to do no harm."""
 
 
 class Training(Frozen):
-    """What a policy was trained on.
+    """Training of a policy.
 
     Attributes:
         scenarios: reference → content hash.
-        seeds: in words, e.g. ``100000 to 2147483647``.
+        seeds: seeds in words, e.g. ``100000 to 2147483647``.
         decisions: number of agents' decisions that entered an update.
-        algorithm: e.g. ``PPO, shared policy, central critic``.
-        command: the command that reproduces it.
+        algorithm: algorithm, e.g. ``PPO, shared policy, central critic``.
+        command: command that reproduces the training.
     """
 
     scenarios: dict[str, str]
@@ -33,10 +33,10 @@ class Training(Frozen):
 
 
 class Bounds(Frozen):
-    """What the numbers of an action lie between.
+    """Bounds of continuous actions.
 
     Attributes:
-        low, high: of every number that an agent sets.
+        low, high: bounds of every number that an agent sets.
     """
 
     low: tuple[float, ...] = Field(min_length=1)
@@ -50,24 +50,24 @@ class Bounds(Frozen):
 
 
 class PolicyCard(Frozen):
-    """What a bundle is.
+    """Description of a bundle.
 
     Attributes:
         format: version of the bundle's layout.
         system: the system that it controls.
-        name: a name for people and tables.
-        sha256: of ``policy.onnx``; `write_bundle` fills it in.
-        envelope_sha256: of ``envelope.json``; empty: there is none.
-        observation: part name → shape of one agent's part, None where the size differs from site to site.
-        readings: `Schema.describe` of the readings that it was trained with.
-        bounds: of the numbers that an agent sets; None: it chooses one of several.
-        training: what it was trained on.
-        versions: package → version it was made with.
-        evaluation: what it reached on validation seeds and, added later, on test seeds.
-        proven: name of a site, or pattern of names → whether on test seeds it was no worse than the rule of practice
-            there; see `agents.shipped`.
-        calibration: what its envelope was made of, and how often a healthy tick raises a false alarm.
-        created: date.
+        name: name for people and tables.
+        sha256: checksum of ``policy.onnx``; `write_bundle` sets it.
+        envelope_sha256: checksum of ``envelope.json``; empty: there is none.
+        observation: part name → shape of one agent's part, None for sizes that differ from site to site.
+        readings: `Schema.describe` of the readings in training.
+        bounds: bounds of the numbers that an agent sets; None: actions are choices.
+        training: data about the training.
+        versions: package → version with which the bundle was made.
+        evaluation: results on validation seeds and, added later, on test seeds.
+        proven: name of a site, or pattern of names → whether on test seeds the policy was no worse than the rule of
+            practice there; see `agents.shipped`.
+        calibration: data of its envelope, and the rate of false alarms in healthy episodes.
+        created: date of creation.
     """
 
     format: int = FORMAT
@@ -86,7 +86,7 @@ class PolicyCard(Frozen):
     created: date
 
     def markdown(self) -> str:
-        """The card for people."""
+        """The card as Markdown, for people."""
         scenarios = [f"{ref} (`{digest}`)" for ref, digest in self.training.scenarios.items()]
         facts = {
             "System": self.system,
@@ -117,7 +117,7 @@ def _shape(shape: tuple[int | None, ...]) -> str:
 
 
 def _outline(content: dict[str, Any], depth: int = 0) -> list[str]:
-    """Nested plain data as a markdown list; rows of equal columns as a table."""
+    """Nested plain data as a Markdown list; rows with equal columns as a table."""
     lines = []
     for key, value in content.items():
         nested = isinstance(value, dict)
@@ -129,7 +129,7 @@ def _outline(content: dict[str, Any], depth: int = 0) -> list[str]:
 
 
 def _table(rows: dict[str, Any]) -> list[str]:
-    """Rows that have the same columns as a markdown table; nothing if they are something else."""
+    """Rows with equal columns as a Markdown table; empty for other data."""
     columns = [list(row) if isinstance(row, dict) else [] for row in rows.values()]
     if not columns or not columns[0] or any(names != columns[0] for names in columns):
         return []

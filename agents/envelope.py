@@ -1,12 +1,12 @@
-"""What a policy has seen: statistics of healthy episodes, kept in its bundle, that new readings are held against.
+"""Envelope of a policy: statistics of healthy episodes in its bundle, with which new readings are compared.
 
-Two things are kept. *Limits* of what single sensors do at calibrated sites (how far a value moves in an interval, how
-long it stays the same, how far columns disagree), and a *distance* of observations from those that the policy knows:
-Mahalanobis, by part of the observation, on a shrunk covariance of all rows of all agents. A row is an agent's, or an
-approach's of an agent's; rows of one part are alike, so the number of agents may differ from site to site. Features
-that never change within an episode are the site's, not the readings', and are left out.
+It has two parts. *Limits* of single sensors at calibrated sites: range, largest change in an interval, longest constant
+run, largest disagreement between columns. And a *distance* of observations from the known ones: the Mahalanobis
+distance, by part of the observation, with a shrunk covariance of all rows of all agents. A row belongs to an agent, or
+to an approach of an agent; rows of one part are alike, so the number of agents may differ from site to site. Features
+that never change within an episode belong to the site, not to the readings, and are left out.
 
-Thresholds are such that healthy episodes that were not used for the fit raise a stated share of false alarms a tick.
+Thresholds are set so that healthy episodes that were not used for the fit raise a stated share of false alarms a tick.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from envs.core.site import Site
 from envs.core.world import Observation
 
 ANYWHERE = "*"
-"""Stands for every site that was not calibrated: the widest limits of all that were."""
+"""Key for all sites that were not calibrated; it has the widest limits of the calibrated ones."""
 
 SHRINK = 0.02
-"""Share of a covariance that is replaced by its diagonal, and of a diagonal by one: no direction is impossible."""
+"""Fraction of a covariance that is replaced by its diagonal, and of a diagonal by one, so that none is singular."""
 
 LEAST_SPREAD = 0.02
-"""Features are made to be of the order of one; a spread below this counts as this."""
+"""Lower bound of a feature's spread; features are scaled to the order of one."""
 
 MAX_BYTES = 1 << 20
-"""Longest envelope that is read."""
+"""Largest file that is read as an envelope, in bytes."""
 
 
 class Limits(Frozen):
-    """What healthy sensors of a site stay within.
+    """Limits of healthy sensors at a site.
 
     Attributes:
-        low, high: column → least and most, on its own scale.
+        low, high: column → least and largest value, on its own scale.
         change: column → largest change in a usual interval, on its own scale.
-        run: column → most ticks that a value stays the same although it does not rest.
+        run: column → most ticks for which a value stays constant while not at rest.
         residuals: rule → largest residual.
-        agent: largest distance of one agent; None: nobody knows.
-        mean: largest mean distance of all agents; None: nobody knows.
+        agent: largest distance of one agent; None: unknown.
+        mean: largest mean distance of all agents; None: unknown.
     """
 
     low: dict[str, float] = Field(default_factory=dict)
@@ -59,13 +59,13 @@ class Limits(Frozen):
 
 
 class Part(Frozen):
-    """How rows of one part of an observation lie.
+    """Distribution of the rows of one part of an observation.
 
     Attributes:
-        features: which of the part's columns count.
+        features: indices of the columns that are used.
         centre: their medians.
-        whiten: ``(features, features)``: rows, less the centre, times this have unit spread in every direction.
-        usual: root mean square of such rows that one in a thousand exceeds.
+        whiten: matrix ``(features, features)``; centred rows times this have unit spread in every direction.
+        usual: root mean square of such rows that one row in a thousand exceeds.
     """
 
     features: tuple[int, ...]
@@ -75,14 +75,14 @@ class Part(Frozen):
 
 
 class Envelope(Frozen):
-    """What a policy has seen.
+    """The envelope.
 
     Attributes:
         format: version of this layout.
         rate: share of healthy ticks that may raise an alarm.
-        fitted: scenario → episodes that it was fitted on, in words.
-        measured: share of ticks of other healthy episodes that did, by scenario.
-        parts: part of the observation → how its rows lie; empty: only sensors' limits are known.
+        fitted: scenario → episodes of the fit, in words.
+        measured: scenario → share of ticks in other healthy episodes that raised an alarm.
+        parts: part of the observation → distribution of its rows; empty: only limits of sensors are known.
         limits: site, by `site_key` → limits; `ANYWHERE`: all other sites.
     """
 
@@ -100,11 +100,11 @@ class Envelope(Frozen):
         return self
 
     def of(self, site: Site) -> Limits:
-        """The limits at a site."""
+        """Limits at a site."""
         return self.limits.get(site_key(site), self.limits[ANYWHERE])
 
     def knows(self, site: Site) -> bool:
-        """Whether it was calibrated at a site."""
+        """Whether the envelope was calibrated at a site."""
         return site_key(site) in self.limits
 
     @cached_property
@@ -120,9 +120,9 @@ class Envelope(Frozen):
         return found
 
     def distances(self, observation: Observation) -> np.ndarray:
-        """How far every agent's observation is from what is known, ``(N,)``: 1 is what one row in a thousand exceeds.
+        """Distance of every agent's observation from the known ones, ``(N,)``; one row in a thousand exceeds 1.
 
-        The farthest row of an agent counts. Rows that are zero throughout stand for what is not there.
+        The largest distance over an agent's rows is used. Rows of zeros are padding.
         """
         worst: np.ndarray | None = None
         for name, (features, whiten, shift) in self._matrices.items():
@@ -140,16 +140,16 @@ class Envelope(Frozen):
 
 
 def site_key(site: Site) -> str:
-    """A hash of a site, whatever it is called."""
+    """Hash of a site that does not depend on its name."""
     return site.model_copy(update={"name": ""}).hash
 
 
 def fit_part(rows: np.ndarray, varies: np.ndarray) -> Part | None:
-    """How rows lie.
+    """Distribution of rows.
 
     Args:
-        rows: float ``(rows, columns)``, those of things that are there.
-        varies: which columns change within an episode, bool ``(columns,)``.
+        rows: float ``(rows, columns)``, without padding.
+        varies: mask of columns that change within an episode, bool ``(columns,)``.
     """
     features = np.flatnonzero(varies)
     if not len(features) or len(rows) < 2:
@@ -175,7 +175,7 @@ def fit_part(rows: np.ndarray, varies: np.ndarray) -> Part | None:
 
 
 def widest(limits: Mapping[str, Limits]) -> Limits:
-    """The widest of several sites' limits."""
+    """The widest limits of several sites."""
     every = list(limits.values())
 
     def most(name: str) -> dict[str, float]:
@@ -193,7 +193,7 @@ def read_envelope(content: bytes, where: str | Path) -> Envelope:
     """An envelope from JSON.
 
     Raises:
-        CityloopError: naming the place and the first field that does not fit.
+        CityloopError: for the first field that does not fit, with its place.
     """
     if len(content) > MAX_BYTES:
         raise CityloopError(f"{where} has {len(content)} bytes, an envelope {MAX_BYTES} at most: calibrate it again")

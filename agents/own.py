@@ -1,7 +1,7 @@
-"""Controllers of users' own, by where their code stands: ``mine.py:Backlog``, or ``company.rules:Backlog``.
+"""Users' own controllers, named by the location of their code: ``mine.py:Backlog``, or ``company.rules:Backlog``.
 
-Only who runs an evaluation by hand may name code: a service takes names and bundles alone, as whoever may change its
-policy could have anything imported otherwise.
+Only evaluations that a user starts may name code. A service accepts names and bundles alone, because otherwise anyone
+who may change its policy could make it import arbitrary code.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from envs.core.site import Site
 from envs.core.world import Controller
 
 CODE = re.compile(r".+:[^\W\d]\w*")
-"""A file that ends in ``.py``, or a module; and what in it is called with a site."""
+"""Pattern of a reference: a file that ends in ``.py``, or a module; and the name of a callable that takes a site."""
 
 NEEDED = ("name", "program", "reset", "act")
-"""What a controller has."""
+"""Attributes that a controller must have."""
 
 
 def own(ref: str | Path) -> bool:
@@ -31,14 +31,15 @@ def own(ref: str | Path) -> bool:
 
 
 def make_any(ref: str | Path, site: Site) -> Controller:
-    """As `agents.make_controller`, or a user's own: what ``ref`` names is called with the site.
+    """A controller as by `agents.make_controller`, or a user's own, made by calling the named object with the site.
 
     Args:
-        ref: as there; or ``FILE.py:NAME``; or ``MODULE:NAME``, looked for from the current folder on.
-        site: the site that it is to control.
+        ref: as for `agents.make_controller`; or ``FILE.py:NAME``; or ``MODULE:NAME``, searched for in the working
+            directory first.
+        site: the site to control.
 
     Raises:
-        CityloopError: if there is no such controller, its code fails, or what it makes is none.
+        CityloopError: if there is no such controller, its code fails, or the result is not a controller.
     """
     if not own(ref):
         return make_controller(ref, site)
@@ -60,13 +61,13 @@ def make_any(ref: str | Path, site: Site) -> Controller:
 
 
 def _module(ref: str, where: str) -> ModuleType:
-    """The module that stands there, imported once in a process."""
+    """The module of a reference, imported once per process."""
     file = Path(where)
     if file.suffix == ".py" and not file.is_file():
         raise CityloopError(f"controller {ref!r}: there is no file {where}")
     beside = str(file.resolve().parent if file.suffix == ".py" else Path.cwd())
     if beside not in sys.path:
-        sys.path.insert(0, beside)  # for what it imports in its turn
+        sys.path.insert(0, beside)  # for the file's own imports
     try:
         return _from_file(file.resolve()) if file.suffix == ".py" else import_module(where)
     except Exception as error:
@@ -74,7 +75,7 @@ def _module(ref: str, where: str) -> ModuleType:
 
 
 def _from_file(file: Path) -> ModuleType:
-    """A file as a module of its own name, which no other has."""
+    """A file as a module with a unique name."""
     name = f"own {file}"
     if name not in sys.modules:
         spec = util.spec_from_file_location(name, file)
@@ -90,7 +91,7 @@ def _from_file(file: Path) -> ModuleType:
 
 
 def _failed(ref: str, what: str, error: Exception) -> CityloopError:
-    """What went wrong in a user's code, and where, if it came to that."""
+    """The error in a user's code, with its position if the code ran."""
     said = traceback.format_exception_only(error)[-1].strip()
     last = traceback.extract_tb(error.__traceback__)[-1]
     reached = last.filename != __file__ and Path(last.filename).is_file() and not isinstance(error, SyntaxError)

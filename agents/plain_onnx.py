@@ -1,4 +1,4 @@
-"""Whether an ONNX model is plain: operators of the standard alone, no data in other files, and of bounded size."""
+"""Safety checks of ONNX models: standard operators only, no data in other files, and bounded size."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 """The ONNX standard's own operator sets."""
 
 MAX_BYTES, MAX_NODES, MAX_ELEMENTS = 64 << 20, 20_000, 1 << 24
-"""Largest file, most operators, and most numbers of one tensor, as far as its shape is known beforehand."""
+"""Limits of a file's bytes, of operators, and of a tensor's elements if its shape is known in advance."""
 
 UNBOUNDED = ("Loop", "Scan")
 """Operators that may run for ever; no policy needs them."""
 
 
 def check_size(file: Path, size: int) -> None:
-    """Refuse a model that is too large to be read.
+    """Check the size of a model's file before it is read.
 
     Raises:
-        CityloopError: if it is.
+        CityloopError: if the file is too large.
     """
     if size > MAX_BYTES:
         raise CityloopError(f"{file} has {size} bytes, a model {MAX_BYTES} at most: export a smaller network")
 
 
 def check_plain(file: Path, model: bytes) -> None:
-    """Refuse a model that is not plain.
+    """Check that a model is plain.
 
     Args:
-        file: where it lies, for the error.
+        file: path of the model, for the error message.
         model: its content.
 
     Raises:
-        CityloopError: naming the first thing in it that comes from elsewhere, or that is too large.
+        CityloopError: for the first part that is not standard, refers to other files, or is too large.
     """
     import onnx
 
@@ -66,7 +66,7 @@ def check_plain(file: Path, model: bytes) -> None:
 
 
 def _check_shapes(file: Path, proto: Any) -> None:
-    """Refuse tensors that would fill the memory: what `Expand`, `Tile` and the like make of a few constants."""
+    """Refuse tensors that would fill the memory, such as those that `Expand` or `Tile` make from a few constants."""
     import onnx
 
     try:
@@ -90,6 +90,6 @@ def _graphs(graph: Any) -> Iterator[Any]:
 
 
 def first_line(error: Exception) -> str:
-    """An error's first line, or its class if it has none."""
+    """First line of an error's message, or its class if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,10 +1,9 @@
-"""The policy bundle: what a trained policy is outside the trainer.
+"""Policy bundles: trained policies in a form that is independent of the trainer.
 
-A bundle is a folder: ``policy.onnx`` (observation parts → masked logits), ``policy.json`` (a `PolicyCard`, see
-`agents.card`: what it is, what it fits, where it comes from), ``CARD.md`` (the same for people), maybe
-``envelope.json`` (an `Envelope`: what it has seen) and ``signature.json`` (who vouches for it, see `agents.signing`).
-Loading one runs no code of its own: no pickle, no custom operators, no files beside it. Neither torch nor Ray is
-needed.
+A bundle is a folder with ``policy.onnx`` (observation parts → masked logits), ``policy.json`` (a `PolicyCard`, see
+`agents.card`: interface and origin), ``CARD.md`` (the same for people), optionally ``envelope.json`` (an `Envelope`:
+statistics of healthy episodes) and ``signature.json`` (see `agents.signing`). Loading a bundle runs no code from it: no
+pickle, no custom operators, no other files. Neither torch nor Ray is needed.
 """
 
 from __future__ import annotations
@@ -43,29 +42,30 @@ MODEL, CARD_TEXT, ENVELOPE = "policy.onnx", "CARD.md", "envelope.json"
 """Names of a bundle's files, beside those of its card and its signature."""
 
 BESIDE = ("storeys.json",)
-"""What may lie in a bundle's folder and is no part of it: the monitor of the building that it is for."""
+"""Files that may lie in a bundle's folder without being part of it: the monitor of the building."""
 
 OUTPUT = "logits"
-"""Name of the model's output: a row an agent, floating. For discrete actions, masked logits ``(agents,
-actions)``; for ``k`` continuous ones, their means ``(agents, k)``, scaled so that -1 and 1 are the card's bounds, maybe
-with more columns behind them."""
+"""Name of the model's floating-point output, one row per agent. For discrete actions it has masked logits
+``(agents, actions)``. For ``k`` continuous actions it has their means ``(agents, k)``, scaled so that -1 and 1 are the
+card's bounds, possibly followed by further columns."""
 
 FLOATING = ("tensor(float)", "tensor(double)", "tensor(float16)")
-"""Types that it may have, as onnxruntime names them."""
+"""Possible types of the output, as onnxruntime names them."""
 
 
 def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | None = None) -> None:
-    """Write a bundle, whole or not at all; an older bundle in its place is replaced, and a signature that is lost with
-    it told of. What lies `BESIDE` it stays.
+    """Write a bundle atomically. An older bundle is replaced, with a warning if that removes a signature.
+
+    Files in `BESIDE` are kept.
 
     Args:
-        folder: where to; its parents are made.
+        folder: folder of the bundle; missing parents are created.
         onnx: the model.
-        card: its card; checksums are filled in here.
-        envelope: the content of ``envelope.json``, if it has one.
+        card: its card; checksums are set here.
+        envelope: content of ``envelope.json``; None: no envelope.
 
     Raises:
-        CityloopError: if the folder holds something that is no bundle.
+        CityloopError: if the folder holds anything other than a bundle.
     """
     signed = (folder / SIGNATURE).is_file()
     known = {MODEL, CARD, CARD_TEXT, ENVELOPE, SIGNATURE, *BESIDE}
@@ -94,15 +94,15 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | 
 
 
 def add_results(folder: Path, results: Mapping[str, Any], proven: Mapping[str, bool] | None = None) -> None:
-    """Write on the card of a bundle what it reached; results of the same name are replaced.
+    """Add results to the card of a bundle; results of the same name are replaced.
 
     Args:
-        folder: the bundle.
-        results: for its card's ``evaluation``.
-        proven: for its card's ``proven``.
+        folder: folder of the bundle.
+        results: entries for the card's ``evaluation``.
+        proven: entries for the card's ``proven``.
 
     Raises:
-        CityloopError: if the bundle cannot be loaded, or not be written.
+        CityloopError: if the bundle cannot be loaded or written.
     """
     card = Policy.load(folder).card
     update = {"evaluation": card.evaluation | dict(results), "proven": card.proven | dict(proven or {})}
@@ -111,15 +111,15 @@ def add_results(folder: Path, results: Mapping[str, Any], proven: Mapping[str, b
 
 
 def add_envelope(folder: Path, envelope: Envelope, facts: Mapping[str, Any]) -> None:
-    """Put an envelope into a bundle, instead of the one that it may have; the model stays as it is.
+    """Store an envelope in a bundle, replacing an older one; the model is not changed.
 
     Args:
-        folder: the bundle.
-        envelope: its new envelope.
-        facts: for the card: how it came about.
+        folder: folder of the bundle.
+        envelope: the new envelope.
+        facts: facts about the calibration, for the card.
 
     Raises:
-        CityloopError: if the bundle cannot be loaded, or not be written.
+        CityloopError: if the bundle cannot be loaded or written.
     """
     card = Policy.load(folder).card.model_copy(update={"calibration": dict(facts)})
     _rewrite(folder, card, envelope.model_dump_json().encode() + b"\n")
@@ -136,17 +136,17 @@ def _rewrite(folder: Path, card: PolicyCard, envelope: bytes | None) -> None:
 
 
 _LOADED: WeakValueDictionary[str, onnxruntime.InferenceSession] = WeakValueDictionary()
-"""Models that are in use, by their SHA-256: a city's sites often share one, and its weights then stay near the
-processor. Running a session changes nothing in it, so threads may do so at a time."""
+"""Loaded models by SHA-256. The sites of a city often share a model, whose weights then stay in the processor's cache.
+Running a session does not change it, so threads may share it."""
 
 
 class Policy(Controller):
     """A policy from a bundle, without memory.
 
     Attributes:
-        name: from its card.
+        name: name on its card.
         card: its card.
-        envelope: what it has seen; None: nobody noted that.
+        envelope: its envelope; None: it was not calibrated.
     """
 
     _coordination: Coordination | None = None
@@ -162,13 +162,13 @@ class Policy(Controller):
         """Verify a bundle and load it.
 
         Args:
-            path: its folder.
-            system: refuse a bundle of another system.
-            trusted: public keys, one of which must have signed it; None: any bundle will do.
+            path: folder of the bundle.
+            system: system of which the bundle must be.
+            trusted: public keys, one of which must have signed it; None: signatures are not required.
 
         Raises:
-            CityloopError: saying what is wrong with it: a missing or altered file, another format, system or readings
-                schema, a model that is not plain ONNX of the card's inputs, or a signature that is not trusted.
+            CityloopError: if a file is missing or altered, the format, system or readings schema differs, the model is
+                not plain ONNX with the card's inputs, or the signature is not trusted.
         """
         if trusted is not None:
             check_signature(path, trusted)
@@ -182,10 +182,10 @@ class Policy(Controller):
         return cls(card, session, _read_envelope(path, card))
 
     def at(self, site: Site) -> Self:
-        """The policy bound to a site, whose agents agree where their requests conflict (`System.make_coordination`).
+        """The policy bound to a site, with coordination of conflicting requests (`System.make_coordination`).
 
         Raises:
-            CityloopError: if an agent there may ask for something else than the policy gives.
+            CityloopError: if the policy's outputs do not fit the site's action space.
         """
         system = get_system(site.system)
         self._check_actions(system.action_space(site))
@@ -194,11 +194,10 @@ class Policy(Controller):
         return here
 
     def _check_actions(self, space: Space[Any]) -> None:
-        """Refuse a space of one agent's actions that speaks of numbers where the policy speaks of choices, of choices
-        where it speaks of numbers, or of more of them.
+        """Check that the action space of one agent fits the policy: choices or numbers, and how many.
 
         Raises:
-            CityloopError: saying so.
+            CityloopError: if it does not.
         """
         numbers = space.shape[0] if isinstance(space, Box) else 0
         given = 0 if self.card.bounds is None else len(self._low)
@@ -212,10 +211,11 @@ class Policy(Controller):
             raise CityloopError(f"policy {self.name!r} has {says} and an agent's actions are {space}: {mend}")
 
     def logits(self, observation: Observation) -> np.ndarray:
-        """What the model gives, `OUTPUT`: masked logits, or means of numbers.
+        """Output of the model, `OUTPUT`: masked logits, or means of continuous actions.
 
         Raises:
-            CityloopError: if the observation does not fit the model, the model gave no number, or not a row an agent.
+            CityloopError: if the observation does not fit the model, or its output is not finite or not one row per
+                agent.
         """
         try:
             inputs = {name: observation[name] for name in self.card.observation}
@@ -232,10 +232,10 @@ class Policy(Controller):
         return logits
 
     def _check_output(self, logits: np.ndarray, observation: Observation) -> None:
-        """A guard takes requests of another shape for none at all: nobody would see that it decides, not the policy.
+        """Check the output's shape, because a guard would silently treat requests of a wrong shape as no requests.
 
         Raises:
-            CityloopError: if an agent has no row of its own, or the row not what it takes to decide.
+            CityloopError: if there is not one row per agent, or a row has too few columns.
         """
         agents = len(observation[next(iter(self.card.observation))])
         mask = observation.get("action_mask")
@@ -248,13 +248,14 @@ class Policy(Controller):
             raise CityloopError(f"{found}: export it to give {shape}")
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
-        """The most probable action of every agent, or what agents agree on whose requests conflict (`at`).
+        """The most probable action of every agent, after coordination of conflicting requests (`at`).
 
-        Int64 ``(N,)``, or float64 ``(N, k)`` if actions are k numbers, in their own units: the model's means are
-        scaled back from -1 … 1 to their bounds, as in `training.actions`.
+        Returns:
+            Int64 ``(N,)``, or float64 ``(N, k)`` for k continuous actions in their own units: the model's means are
+            scaled from -1 … 1 to the bounds, as in `training.actions`.
 
         Raises:
-            CityloopError: as `logits`.
+            CityloopError: as for `logits`.
         """
         outputs = self.logits(observation)
         if self._coordination is not None:
@@ -278,7 +279,7 @@ def _read(path: Path) -> bytes:
 
 
 def _read_model(file: Path) -> bytes:
-    """The model, unless it is too large to be read at all."""
+    """Content of the model's file, after a check of its size."""
     if file.is_file():
         check_size(file, file.stat().st_size)
     return _read(file)
@@ -305,10 +306,10 @@ def _read_envelope(path: Path, card: PolicyCard) -> Envelope | None:
 
 
 def read_card(path: Path) -> PolicyCard:
-    """The card of a bundle; of nothing else in it is made sure.
+    """Read the card of a bundle, without verifying the other files.
 
     Raises:
-        CityloopError: if it cannot be read, or something in it does not fit.
+        CityloopError: if the card cannot be read, or a field does not fit.
     """
     try:
         return PolicyCard.model_validate_json(_read(path / CARD))

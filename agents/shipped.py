@@ -1,8 +1,9 @@
-"""The policies that ship, and what the name ``policy`` means at a site: one that was shown to do no harm there.
+"""Shipped policies, and the meaning of the name ``policy`` at a site: a policy that was shown to do no harm there.
 
-A bundle's card says at which sites it was held to the rule of practice, the system's fallback, and whether it was no
-worse (`cityloop evaluate --card`). Where no bundle that ships was shown that, ``policy`` means the rule. A card names
-sites; where the name is a scenario's that ships, it speaks of the place that ships, and of no other of that name.
+A bundle's card records at which sites the policy was compared with the rule of practice, the system's fallback, and
+whether it was no worse (`cityloop evaluate --card`). If no shipped bundle was shown that for a site, ``policy`` means
+the rule. Cards identify sites by name. The name of a shipped scenario means the place that ships, and not another place
+of the same name.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ from envs.core.registry import SYSTEMS, get_system, load_scenario
 from envs.core.site import Site
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
-"""Where the policies that ship lie: ``<system>/<name>/``."""
+"""Folder of the shipped policies: ``<system>/<name>/``."""
 
 CARD = "policy.json"
-"""The file of a bundle that says what it is."""
+"""Name of a bundle's card file."""
 
 _TESTED = re.compile(r"test: \S+ on \d+ seeds? of (?P<ref>\S+)")
-"""What results on test seeds are called on a card; see `training.evaluation.Evaluation.for_card`."""
+"""Titles of test results on a card; see `training.evaluation.Evaluation.for_card`."""
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the name ``policy`` means at a site.
+    """Meaning of the name ``policy`` at a site.
 
     Attributes:
-        name: who decides there: a shipped policy, or a rule.
-        bundle: the policy's folder; None: it is a rule.
-        why: the same in a sentence, with the reason.
+        name: name of the shipped policy, or of the rule.
+        bundle: folder of the policy; None: it is a rule.
+        why: the meaning in a sentence, with the reason.
     """
 
     name: str
@@ -52,7 +53,7 @@ def shipped_policies(system: str) -> dict[str, Path]:
 
 
 def practice(system: str) -> Any:
-    """The module of a system's rules.
+    """Module of a system's baselines.
 
     Raises:
         CityloopError: if there is no such system.
@@ -63,7 +64,7 @@ def practice(system: str) -> Any:
 
 
 def fallback_name(system: str) -> str:
-    """The rule of practice: who takes over when a policy cannot answer, and whom a policy must not do worse than.
+    """Name of the rule of practice: it takes over if a policy fails, and is the bar that a policy must not miss.
 
     Raises:
         CityloopError: if there is no such system.
@@ -72,7 +73,7 @@ def fallback_name(system: str) -> str:
 
 
 def proven_of(bundle: Path) -> dict[str, bool]:
-    """What a bundle's card says: name of a site, or a pattern of names → whether it was no worse than the rule there.
+    """Verdicts on a bundle's card: name of a site, or pattern of names → whether it was no worse than the rule there.
 
     Raises:
         CityloopError: if the card cannot be read.
@@ -81,7 +82,7 @@ def proven_of(bundle: Path) -> dict[str, bool]:
 
 
 def evaluated_at(bundle: Path) -> list[str]:
-    """What a bundle's card says: ``system/label`` of the scenarios on whose test seeds it was evaluated.
+    """Scenarios of test results on a bundle's card, as ``system/label``.
 
     Raises:
         CityloopError: if the card cannot be read.
@@ -98,7 +99,7 @@ def _table(bundle: Path, name: str) -> dict[str, Any]:
 
 
 def pattern_for(proven: Mapping[str, bool], site: str) -> str | None:
-    """Of names and patterns, the one that speaks of a site most closely; None if none does."""
+    """The most specific of several names and patterns that applies to a site; None if none does."""
     fitting = [pattern for pattern in proven if _fits(pattern, site)]
     return max(fitting, key=lambda pattern: (pattern == site, len(pattern)), default=None)
 
@@ -108,9 +109,9 @@ def _fits(pattern: str, name: str) -> bool:
 
 
 def meaning(site: Site) -> Meaning:
-    """What ``policy`` means at a site.
+    """Meaning of ``policy`` at a site.
 
-    Of several policies that were shown to do no harm there, the one whose card speaks of the site most closely.
+    Of several policies that were shown to do no harm there, the one with the most specific name on its card is taken.
 
     Raises:
         CityloopError: if there is no such system, or the card of a policy that ships cannot be read.
@@ -145,9 +146,9 @@ def meaning(site: Site) -> Meaning:
 
 
 def speaks_of(pattern: str, site: Site) -> bool:
-    """Whether a site has a name that a pattern fits, and is not another place than what ships by such a name.
+    """Whether a pattern applies to a site: it matches the name, and no other place ships under that name.
 
-    A pattern for any site speaks of all, one that fits no scenario of ours of whoever has such a name.
+    A pattern for any site applies to all. A pattern that matches no shipped scenario applies to every matching name.
     """
     if not _fits(pattern, site.name):
         return False
@@ -160,7 +161,7 @@ def speaks_of(pattern: str, site: Site) -> bool:
 
 @cache
 def _place(system: str, name: str) -> Any:
-    """The place of a scenario that ships; None if its data are not on this machine, so that nobody knows."""
+    """The place of a shipped scenario; None, i.e. unknown, if its data are not on this machine."""
     try:
         return get_system(system).load_site(load_scenario(f"{system}/{name}")).place
     except CityloopError:
@@ -168,7 +169,7 @@ def _place(system: str, name: str) -> Any:
 
 
 def _where(pattern: str) -> str:
-    """Where a policy was shown to do no harm, in words."""
+    """The sites at which a policy was shown to do no harm, in words."""
     if pattern == "*":
         return "at sites that it had never seen"
     return f"at {pattern}"

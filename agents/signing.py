@@ -1,4 +1,4 @@
-"""Who vouches for a bundle: an Ed25519 signature over the checksums of all its files, kept beside them."""
+"""Signatures of bundles: Ed25519 over the checksums of all files of a bundle, stored beside them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from envs.core.files import DRAFT, write_bytes
 from envs.core.frozen import Frozen, first_problem
 
 SIGNATURE = "signature.json"
-"""Name of the file that holds it."""
+"""Name of the signature's file."""
 
 MAKE_KEY = "openssl genpkey -algorithm ed25519 -out KEY.pem"
-"""How a key is made."""
+"""Command that makes a key."""
 
 PURPOSE = b"cityloop bundle 1\n"
-"""What is signed begins so, so that no signature over something else can stand for one over a bundle."""
+"""Prefix of the signed message, so that a signature over other content is not valid for a bundle."""
 
 
 class Signature(Frozen):
@@ -37,17 +37,17 @@ class Signature(Frozen):
 
 
 def sign(bundle: Path, key_file: Path) -> str:
-    """Sign a bundle; a signature that it has is replaced.
+    """Sign a bundle; an older signature is replaced.
 
     Args:
-        bundle: its folder.
-        key_file: a private key, PEM; `MAKE_KEY` makes one.
+        bundle: folder of the bundle.
+        key_file: a private key in PEM; `MAKE_KEY` makes one.
 
     Returns:
-        The public key, as `check_signature` takes it.
+        The public key, for `check_signature`.
 
     Raises:
-        CityloopError: if the bundle cannot be read, or the key is none.
+        CityloopError: if the bundle cannot be read, or the key is invalid.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -72,17 +72,17 @@ def sign(bundle: Path, key_file: Path) -> str:
 
 
 def check_signature(bundle: Path, trusted: Sequence[str]) -> str:
-    """Refuse a bundle that none of the trusted keys signed as it is.
+    """Verify that one of the trusted keys has signed the bundle in its present form.
 
     Args:
-        bundle: its folder.
-        trusted: public keys, base64.
+        bundle: folder of the bundle.
+        trusted: public keys in base64.
 
     Returns:
-        The key that did.
+        The key of the signature.
 
     Raises:
-        CityloopError: if it is not signed, by another key, or altered since; or a trusted key is none.
+        CityloopError: if the bundle is unsigned, signed by another key, or altered since; or a trusted key is invalid.
     """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -109,10 +109,10 @@ def check_signature(bundle: Path, trusted: Sequence[str]) -> str:
 
 
 def public_key(text: str) -> bytes:
-    """The bytes of a public key in base64.
+    """Decode a public key from base64.
 
     Raises:
-        CityloopError: if it is none.
+        CityloopError: if it is invalid.
     """
     try:
         key = base64.b64decode(text, validate=True)
@@ -126,7 +126,7 @@ def public_key(text: str) -> bytes:
 
 
 def _message(bundle: Path) -> bytes:
-    """What is signed: name and SHA-256 of every file but the signature, and a draft of it."""
+    """The signed message: name and SHA-256 of every file, except for the signature and its drafts."""
     try:
         files = sorted(path for path in bundle.iterdir() if path.name != SIGNATURE and not _draft(path.name))
         sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
@@ -136,5 +136,5 @@ def _message(bundle: Path) -> bytes:
 
 
 def _draft(name: str) -> bool:
-    """Whether a file is a signature that is being written, by `write_bytes`, or one whose writer was killed."""
+    """Whether a file is a draft of the signature by `write_bytes`, in progress or left by a killed process."""
     return name.startswith(f".{SIGNATURE}.") and name.endswith(DRAFT)

@@ -1,7 +1,7 @@
-"""What a look at a site's readings shows, tick by tick: how far values moved, how long they stayed, what disagrees.
+"""Statistics of a site's readings, tick by tick: changes of values, constant runs, and disagreements.
 
-The same look is taken when limits are learned from healthy episodes (`training.calibrate`) and when they are held
-against readings in service (`serving.checks`).
+The same statistics serve to learn limits from healthy episodes (`training.calibrate`) and to check readings against
+them in service (`serving.checks`).
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ from envs.core.site import Site
 
 @dataclass(frozen=True)
 class Seen:
-    """One look. Arrays run along all readings of the site, see `envs.core.consistency.Flat`.
+    """Statistics of one tick. Arrays run along all readings of the site, see `envs.core.consistency.Flat`.
 
     Attributes:
-        readings: as they came.
-        time_s: the plant's clock.
-        values: the readings as one vector; NaN: silent.
-        scaled: the same on the columns' own scales.
-        change: how far from the last value that was trusted, scaled, by usual interval since then; 0: nothing to
-            compare with.
-        run: for how many ticks the value has been the same although it does not rest.
-        residuals: rule → how far readings are from it; NaN: unknown.
+        readings: the readings.
+        time_s: the plant's clock, in seconds.
+        values: the readings as one vector; NaN: missing.
+        scaled: the values divided by the columns' scales.
+        change: scaled difference from the last trusted value, per usual interval since then; 0: there is none.
+        run: number of ticks for which the value has been constant while not at rest.
+        residuals: rule → deviation of the readings; NaN: unknown.
     """
 
     readings: Readings
@@ -42,15 +41,15 @@ class Seen:
 
 
 class Watch:
-    """Looks at one site's readings. After every `see` say what is to be trusted of it with `keep`.
+    """Watch of one site's readings. After every `see`, call `keep` with the values to trust.
 
     Args:
         system: the site's system.
         site: the site.
 
     Attributes:
-        flat: where readings lie in the vectors.
-        consistency: what they must be like.
+        flat: positions of readings in the vectors.
+        consistency: invariants of the readings.
     """
 
     def __init__(self, system: System, site: Site):
@@ -78,7 +77,7 @@ class Watch:
 
     @property
     def good(self) -> np.ndarray:
-        """The last value of every reading that was trusted; NaN: there was none."""
+        """Last trusted value of every reading; NaN: there was none."""
         return self._good
 
     @property
@@ -92,7 +91,7 @@ class Watch:
         return self._before_s
 
     def see(self, readings: Readings, time_s: float) -> Seen:
-        """Look at a tick; changes nothing but how long values have stayed the same."""
+        """Statistics of a tick; it changes no state except for the lengths of constant runs."""
         values = self.flat.pack(readings)
         same = values == self._last
         same &= self._moves
@@ -108,9 +107,9 @@ class Watch:
         """Remember a tick.
 
         Args:
-            seen: what `see` gave.
-            readings: what was made of it, with what stands in for doubtful values.
-            trusted: which values are to be compared with from here on; None: all that were heard.
+            seen: result of `see`.
+            readings: the readings, with doubtful values replaced.
+            trusted: mask of the values with which later ones are compared; None: all that are not missing.
         """
         heard = ~np.isnan(seen.values)
         if trusted is not None:

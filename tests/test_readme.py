@@ -1,4 +1,4 @@
-"""What pages say: every Python block of the README runs as it stands, and every link leads somewhere."""
+"""Pages: Python blocks of the README and of docs/python.md run as they stand, and every link leads somewhere."""
 
 import os
 import re
@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+RUNNING = {
+    page: re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+    for page in ("docs/python.md", "README.md")
+}
+BLOCKS = list(dict.fromkeys(block for blocks in RUNNING.values() for block in blocks))  # some stand on both
 HOUSE = ("agents", "checkpoints", "docs", "envs", "serving", "training")
 PAGES = [ROOT / "README.md"]
 PAGES += [p for room in HOUSE for p in (ROOT / room).rglob("*.md") if "node_modules" not in p.parts]

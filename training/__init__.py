@@ -1,4 +1,4 @@
-"""How policies come to be: training, validation, export, evaluation and benchmarks."""
+"""Training, validation, export, evaluation and benchmarks of policies."""
 
 from training.evaluate import evaluate
 from training.evaluation import Evaluation

@@ -1,7 +1,7 @@
-"""What a network's outputs mean as actions: discrete, continuous, and mixtures, sampled in numpy, scored in torch.
+"""Action distributions from network outputs: discrete, continuous and mixed; sampled in numpy, scored in torch.
 
-An action is a row of float32 numbers in the order of the space's parts: a choice for each discrete part, and for each
-bounded number its value in units of half the range around the middle (-1 at the low end, 1 at the high end).
+An action is a row of float32 numbers, in the order of the space's parts. A discrete part gives the index of a choice.
+A bounded number is scaled to its range: -1 at the low end, 1 at the high end.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ class _Numbers:
 
 
 class ActionCodec:
-    """Translates between a space, a network's outputs, and what plants are asked for.
+    """Translation between an action space, a network's outputs, and requests to plants.
 
     Args:
-        space: of one agent: Discrete, MultiDiscrete, a bounded Box of rank 1, or a Tuple or Dict of these.
+        space: action space of one agent: Discrete, MultiDiscrete, a bounded Box of rank 1, or a Tuple or Dict of these.
 
     Attributes:
-        inputs: number of outputs that a network needs.
+        inputs: number of network outputs that the distribution needs.
         width: length of an action's row.
 
     Raises:
@@ -134,11 +134,19 @@ class ActionCodec:
         return torch.stack(logps).sum(dim=0), torch.stack(entropies).sum(dim=0)
 
     def requests(self, actions: np.ndarray) -> np.ndarray:
-        """What plants are asked for: int64 ``(…,)`` if the space is Discrete, else float64 ``(…, width)``."""
+        """Requests to plants from actions: int64 ``(…,)`` if the space is Discrete, else float64 ``(…, width)``."""
         if self._discrete:
             return actions[..., 0].astype(np.int64) + self._low.astype(np.int64)
         scaled = self._low + (np.clip(actions, -1.0, 1.0) + 1.0) * self._half
         return np.where(self._numbers, scaled, self._low + actions).astype(np.float64)
+
+    def changes(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """Difference of actions ``(…, width)`` as a mean over parts, ``(…)`` from 0 to 1.
+
+        A choice contributes 1 if it differs, a number the fraction of its range by which it moves.
+        """
+        moved = np.abs(np.clip(after, -1.0, 1.0) - np.clip(before, -1.0, 1.0)) / 2
+        return np.where(self._numbers, moved, after != before).mean(axis=-1)
 
     def _split(self, rows, size: str) -> list:  # type: ignore[no-untyped-def]
         pieces, start = [], 0

@@ -1,6 +1,6 @@
-"""RLlib's PPO, configured for arrays: our runner, our learner, and a module with a central critic.
+"""RLlib's PPO with the array-based runner and learner of this package, and a module with a central critic.
 
-Algorithm, checkpoints and the placement of runners stay RLlib's; so do metrics and the order of a training step.
+The algorithm, checkpoints, placement of runners, metrics and the order of a training step remain RLlib's.
 """
 
 from __future__ import annotations
@@ -38,36 +38,43 @@ from training.start import Start
 
 
 class Learner(Protocol):
-    """What a run drives: it samples and learns, and is saved and restored whole."""
+    """Interface of a learning algorithm to a run: it samples, learns, and saves and restores its full state."""
 
     def update(self, fraction: float) -> Mapping[str, Any]:
-        """Sample and learn once, a fraction of the budget being spent; figures as `training.journal` reads them."""
+        """Sample and learn once.
+
+        Args:
+            fraction: fraction of the budget that is spent, for schedules.
+
+        Returns:
+            Metrics in the form that `training.journal` reads.
+        """
         ...
 
     def begin(self, start: Start) -> None:
-        """Begin with what another run learned."""
+        """Start from what another run has learned."""
         ...
 
     @property
     def policy(self) -> PolicyNetwork:
-        """The policy as it would be kept now."""
+        """The policy as it would be stored now."""
         ...
 
     def save(self, path: Path) -> None:
-        """Write everything that decides how training goes on into a new folder."""
+        """Write the full state that determines further training into a new folder."""
         ...
 
     def restore(self, path: Path) -> None:
-        """Go on from what `save` wrote."""
+        """Continue from a folder that `save` wrote."""
         ...
 
     def stop(self) -> None:
-        """Stop plants."""
+        """Stop the plants."""
         ...
 
 
 SOCKET = "ray/session_2000-01-01_00-00-00_000000_0000000/sockets/plasma_store"
-"""How Ray calls the longest of its sockets in the temporary folder."""
+"""Pattern of Ray's longest socket path, relative to the temporary folder."""
 
 
 class QuietPPO(PPO):
@@ -79,10 +86,10 @@ class QuietPPO(PPO):
 
 @contextmanager
 def ray_session(cpus: int) -> Iterator[None]:
-    """A Ray of our own, on this machine alone, without dashboard or chatter; or the one that already runs.
+    """A private Ray on this machine, without dashboard and log output; or the Ray that already runs in this process.
 
     Raises:
-        CityloopError: if it does not start, as on a machine that is too busy for Ray's deadline of 30 s.
+        CityloopError: if Ray does not start, e.g. because a busy machine exceeds Ray's deadline of 30 s.
     """
     import ray
     from ray._private import ray_constants
@@ -90,7 +97,7 @@ def ray_session(cpus: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Nobody on the network has business with a trainer: Ray's servers listen on loopback.
+    # A trainer needs no access from the network, so Ray's servers listen on loopback.
     ray_constants.ENABLE_RAY_CLUSTER = False
     os.environ.setdefault("RAY_TMPDIR", socket_folder(SOCKET))
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -105,7 +112,7 @@ def ray_session(cpus: int) -> Iterator[None]:
             logging_level=logging.ERROR,
             configure_logging=False,
         )
-    except Exception as error:  # Ray raises nothing more particular
+    except Exception as error:  # Ray raises no more specific error
         said = str(error).strip().rstrip(".") or type(error).__name__
         raise CityloopError(
             f"Ray did not start ({said.splitlines()[-1]}): see to memory, to how many processes may run, 'ulimit -u', "
@@ -120,8 +127,8 @@ def ray_session(cpus: int) -> Iterator[None]:
 
 @contextmanager
 def _stopped_in_order() -> Iterator[None]:
-    """SIGTERM ends what goes on as Ctrl-C does. Ray's own answer is a stack trace, and plants that nobody stops."""
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+    """Let SIGTERM interrupt like Ctrl-C. Ray's own handler prints a stack trace and leaves plants running."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield
         return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -133,16 +140,16 @@ def _stopped_in_order() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be learned: everything about the plants that the algorithm has to know.
+    """A learning task: all facts about the plants that an algorithm needs.
 
     Attributes:
-        plants: one entry a scenario.
+        plants: one entry per scenario.
         shapes: part of the observation → shape of one agent's part, the largest of all scenarios.
-        state_columns: columns of the plants' state.
-        action_space: of one agent, the largest of all scenarios.
+        state_columns: number of columns of the plants' state.
+        action_space: action space of one agent, the largest of all scenarios.
         network: a key of `agents.networks.NETWORKS`.
-        agents: of each scenario.
-        discounts: of each scenario.
+        agents: number of agents in each scenario.
+        discounts: discount factor per decision in each scenario.
     """
 
     plants: Sequence[Plants]
@@ -172,7 +179,7 @@ def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:
     """The task of training on scenarios of one system.
 
     Raises:
-        CityloopError: if they cannot share a policy, one is for tests alone, or there are to be too many processes.
+        CityloopError: if they cannot share a policy, one is reserved for tests, or too many processes would be needed.
     """
     check_together(scenarios)
     with ExitStack() as stack:
@@ -216,7 +223,7 @@ def _task(scenarios: Sequence[Scenario], loops: Sequence[ControlLoop], settings:
 
 
 def _plants(loop: ControlLoop, settings: Settings) -> Plants:
-    """The plants of a scenario; those that are processes of their own take turns in two lots."""
+    """The plants of a scenario; plants in processes of their own are split into two lots that take turns."""
     scenario, processes = loop.scenario, loop.system.make_vector is None
     if processes and settings.workers > PROCESSES:
         where = f"plants of {scenario.system} are processes, {PROCESSES} at most"
@@ -240,10 +247,10 @@ class Ppo:
     """RLlib's PPO as a `Learner`.
 
     Args:
-        task: what is to be learned.
-        scenarios: not needed: the task says where.
-        settings: how.
-        folder: where RLlib may keep files.
+        task: the learning task.
+        scenarios: not used: the task has their plants.
+        settings: hyperparameters.
+        folder: folder for RLlib's files.
     """
 
     def __init__(self, task: Task, scenarios: Sequence[Scenario], settings: Settings, folder: Path):
@@ -288,9 +295,9 @@ def configure(task: Task, settings: Settings, folder: Path) -> PPOConfig:
     """RLlib's configuration for a task.
 
     Args:
-        task: what is to be learned.
-        settings: how.
-        folder: where RLlib may keep files.
+        task: the learning task.
+        settings: hyperparameters.
+        folder: folder for RLlib's files.
     """
     model = {
         "shapes": dict(task.shapes),
@@ -350,30 +357,30 @@ def configure(task: Task, settings: Settings, folder: Path) -> PPOConfig:
 
 
 def set_schedule(algorithm: PPO, fraction: float) -> None:
-    """Set what changes over a run, for a fraction of its budget that is spent."""
+    """Set the scheduled settings for a fraction of the budget that is spent."""
     algorithm.learner_group.foreach_learner(lambda learner: learner.schedule(fraction))
 
 
 def learned_policy(algorithm: PPO) -> PolicyNetwork:
-    """The policy as it would be kept now: the mean of the last updates' weights."""
+    """The policy as it would be stored now: the running mean of the weights."""
     found = algorithm.learner_group.foreach_learner(lambda learner: learner.averaged_policy)
     policy: PolicyNetwork = next(iter(found)).get()
     return policy
 
 
 def restore(algorithm: PPO, checkpoint: Path) -> None:
-    """Go on from a checkpoint of RLlib's, with the weights that it holds on every runner."""
+    """Restore a checkpoint of RLlib, and give its weights to every runner."""
     algorithm.restore_from_path(str(checkpoint))
     share_weights(algorithm)
     go_on(algorithm)
 
 
 def go_on(algorithm: PPO, runners: Sequence[int] | None = None) -> None:
-    """Let remote runners begin elsewhere than at first; see `BatchedRunner.go_on`.
+    """Let remote runners continue with other episodes than their first; see `BatchedRunner.go_on`.
 
     Args:
-        algorithm: whose.
-        runners: which; None: all.
+        algorithm: the algorithm.
+        runners: indices of the runners; None: all.
     """
     algorithm.env_runner_group.foreach_env_runner(
         "go_on", kwargs={"done": algorithm.iteration}, remote_worker_ids=runners, local_env_runner=False
@@ -392,6 +399,6 @@ def share_weights(algorithm: PPO) -> None:
     """
     path = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
     weights = algorithm.learner_group.get_state(components=path, inference_only=True)[COMPONENT_LEARNER]
-    state = {COMPONENT_RL_MODULE: weights[COMPONENT_RL_MODULE]}  # without a number: taken over whatever came before
+    state = {COMPONENT_RL_MODULE: weights[COMPONENT_RL_MODULE]}  # no sequence number: always accepted
     algorithm.env_runner.set_state(state)
     algorithm.env_runner_group.foreach_env_runner("set_state", kwargs={"state": state}, local_env_runner=False)

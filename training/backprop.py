@@ -1,8 +1,8 @@
-"""Learning by back-propagation through the world: for systems whose physics is arrays (`envs.core.differentiable`).
+"""Learning by truncated back-propagation through differentiable plants (`envs.core.differentiable`).
 
-Truncated: each update takes a window of decisions in hundreds of plants, and the gradient of what it cost with respect
-to the policy reaches back to the window's beginning. No critic, no exploration, no estimate of a gradient. Weights are
-averaged over updates like PPO's, and everything about a run is the same.
+Each update runs a window of decisions in hundreds of plants. The gradient of the window's cost with respect to the
+policy reaches back to the start of the window. There is no critic, no exploration, and no gradient estimate. Weights
+are averaged over updates as with PPO, and runs are organised in the same way.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from training.start import Start, adopt
 from training.tracking import write_state
 
 ASTRAY = 20.0
-"""A gradient of so many times `grad_clip` tells nothing: the loop through plants and policy has become unstable, where
-slopes grow without bound. The policy then goes back to the mean of its last updates."""
+"""Multiple of `grad_clip` beyond which a gradient is discarded: the loop of plants and policy has become unstable, and
+derivatives grow without bound. The policy is then reset to the running mean of its weights."""
 
 STATE = "learner.pt"
 """Name of the file in a checkpoint."""
@@ -37,25 +37,25 @@ STATE = "learner.pt"
 
 @contextmanager
 def _tiny_is_zero() -> Iterator[None]:
-    """In here denormal numbers are zero: what dies away in a plant at rest would cost ten times what moves does."""
+    """Flush denormal numbers to zero: values that decay in a plant at rest would be ten times slower to compute."""
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)  # the caller's arithmetic is not ours to change
+        torch.set_flush_denormal(False)  # restore the caller's setting
 
 
 class Backprop:
     """A `training.algorithm.Learner`.
 
     Args:
-        task: what is to be learned.
-        scenarios: where, of one system.
+        task: the learning task.
+        scenarios: scenarios of one system.
         settings: ``workers`` plants of each scenario, windows of ``fragment`` decisions.
-        folder: not needed.
+        folder: not used.
 
     Raises:
-        CityloopError: if the system's plants cannot be learned through.
+        CityloopError: if the system has no differentiable plants.
     """
 
     def __init__(self, task: Task, scenarios: Sequence[Scenario], settings: Settings, folder: Path):
@@ -72,7 +72,7 @@ class Backprop:
         self._plants = [make(scenario, settings.workers, first + k) for k, scenario in enumerate(scenarios)]
 
     def _levels(self, parts: dict[str, Tensor]) -> Tensor:
-        """Means of the policy as levels from 0 to 1; beyond its range the gradient passes as if there were none."""
+        """Means of the policy as levels from 0 to 1, clipped; the gradient passes through as if not clipped."""
         seen = {name: torch.lerp(part.detach(), part, self._settings.feedback) for name, part in parts.items()}
         mean: Tensor = self._network(seen)[..., 0]
         bounded = mean + (mean.clamp(-1.0, 1.0) - mean).detach()
@@ -126,7 +126,7 @@ class Backprop:
         write_state(path / STATE, state)
 
     def restore(self, path: Path) -> None:
-        """Go on from a checkpoint of one's own: like RLlib's it is a pickle."""
+        """Restore a checkpoint. Like RLlib's it is a pickle, so only the user's own may be loaded."""
         state = torch.load(path / STATE, weights_only=False)
         self._network.load_state_dict(state["network"])
         self._averaged.load_state_dict(state["averaged"])
@@ -135,4 +135,4 @@ class Backprop:
             plants.set_state(saved)
 
     def stop(self) -> None:
-        """Nothing runs."""
+        """Nothing to stop."""

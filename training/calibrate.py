@@ -1,12 +1,13 @@
-"""A policy's envelope: what healthy episodes look like, and from where on something is not healthy.
+"""Calibration of a policy's envelope: statistics of healthy episodes, and thresholds of anomalies.
 
-Episodes of training seeds, with all their variety, say how observations and readings lie; others of training and of
-validation seeds set the thresholds; further validation seeds tell how often a healthy tick raises a false alarm. Test
-seeds are never looked at.
+Episodes of training seeds, with all their variety, give the distribution of observations and readings. Other episodes,
+of training and validation seeds, set the thresholds. Further validation seeds measure the rate of false alarms. Test
+seeds are never used.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,40 +23,39 @@ from agents.policy import Policy, add_envelope
 from agents.watch import Watch
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
-from envs.core.files import make_folder
+from envs.core.files import make_folder, write_text
 from envs.core.loop import ControlLoop
 from envs.core.scenario import Scenario
 from envs.core.world import Controller, Observation
-from training.tracking import write_text
 
 RATE = 1e-3
 """Share of healthy ticks that may raise an alarm."""
 
 EPISODES, TICKS = 6, 6000
-"""Of each scenario and kind (to fit, to set thresholds, to measure), at least."""
+"""Least number of episodes and of ticks, for each scenario and purpose (fit, thresholds, measurement)."""
 
 ROWS = 20_000
-"""Rows of each part and scenario that are kept at most."""
+"""Most rows that are kept of each part and scenario."""
 
 MARGINS = {"low": 0.5, "high": 0.5, "change": 0.5, "run": 1.0, "residuals": 0.5, "agent": 0.1, "mean": 0.1}
-"""How far a limit lies beyond what was seen, as a share of it, or of the whole range."""
+"""Margin of each limit beyond the extreme seen, as a fraction of that extreme (low and high: of the whole range)."""
 
 OUTWARD = Context(prec=6, rounding=ROUND_CEILING)
-"""Limits have six digits, and what was seen lies within them: to the nearest, a tide that never changes lay beyond."""
+"""Limits are rounded outward to six digits: rounded to nearest, they could exclude a constant value, such as a tide."""
 
 Progress = Callable[[int, int], None]
-"""Called with (episodes done, episodes in all)."""
+"""Called with (rounds of episodes done, rounds in all)."""
 
 
 @dataclass
 class Noted:
-    """What was seen of some episodes of one scenario.
+    """Statistics of some episodes of one scenario.
 
     Attributes:
-        tops: statistic → the largest at each tick, ``(names,)`` an entry.
+        tops: statistic → its largest values at each tick, one array ``(names,)`` per tick.
         rows: part → rows of observations.
-        varies: part → which columns change within an episode.
-        distances: the farthest agent's and the mean distance at each tick.
+        varies: part → mask of the columns that change within an episode.
+        distances: largest and mean distance over agents, at each tick.
     """
 
     tops: dict[str, list[np.ndarray]] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Noted:
     distances: list[tuple[float, float]] = field(default_factory=list)
 
     def add(self, other: Noted) -> None:
-        """Take in what was seen of another episode."""
+        """Add the statistics of another episode."""
         for mine, theirs in ((self.tops, other.tops), (self.rows, other.rows)):
             for name, arrays in theirs.items():
                 mine.setdefault(name, []).extend(arrays)
@@ -74,7 +74,7 @@ class Noted:
 
 
 class _Place:
-    """One scenario with its loop, watch and notes."""
+    """One scenario with its loop, its controller and the watch of its sensors."""
 
     def __init__(self, scenario: Scenario, controller: Policy | str, episodes: int | None):
         self.scenario = scenario
@@ -91,7 +91,16 @@ class _Place:
         self.rng = np.random.default_rng(0)
 
     def play(self, seeds: Sequence[int], parts: Sequence[str], envelope: Envelope | None = None) -> Noted:
-        """Play episodes; with an envelope, also tell the distances from it. Episodes that failed are not healthy."""
+        """Play episodes and collect their statistics, except for failed ones, which are not healthy.
+
+        Args:
+            seeds: seeds of the episodes.
+            parts: names of the observation's parts; none: distances are zero.
+            envelope: envelope to which distances are measured; None: rows of observations are collected instead.
+
+        Raises:
+            CityloopError: if every episode failed.
+        """
         noted = Noted()
         for seed in seeds:
             one, healthy = self._episode(seed, parts, envelope)
@@ -102,7 +111,7 @@ class _Place:
         return noted
 
     def _episode(self, seed: int, parts: Sequence[str], envelope: Envelope | None) -> tuple[Noted, bool]:
-        """What was seen of an episode, and whether it went well."""
+        """Statistics of an episode, and whether it was healthy."""
         noted = Noted({name: [] for name in ("low", "high", "change", "run", "residuals")})
         loop, watch = self.loop, self.watch
         self.policy.reset()
@@ -156,62 +165,40 @@ def calibrate(
     command: str = "",
     on_progress: Progress | None = None,
 ) -> Envelope:
-    """Play episodes of a policy, fit its envelope, and put that into its bundle; or of a rule, for a file of limits.
+    """Fit the envelope of a policy and store it in the policy's bundle, or write a file of sensor limits.
 
     Args:
-        controller: a bundle's folder, whose model stays as it is, or, with ``out``, any controller's name.
-        scenarios: where it is to be at home.
-        episodes: how many to fit on, to set thresholds by, and to measure on, of each scenario; None: `EPISODES`, or
-            as many as make `TICKS` ticks.
+        controller: folder of a bundle, whose model is not changed; with ``out``, the name of any controller.
+        scenarios: scenarios on which healthy episodes are played.
+        episodes: number of episodes per scenario for each of fit, thresholds and measurement; None: `EPISODES`, or
+            more if these have fewer than `TICKS` ticks.
         rate: share of healthy ticks that may raise an alarm.
-        out: a file for sensors' limits alone, without distances; None: the bundle.
-        command: what reproduces it, for the card.
-        on_progress: told after every scenario's episodes.
+        out: file for limits of sensors alone, without distances; None: the envelope goes into the bundle.
+        command: command line that reproduces the calibration, for the card.
+        on_progress: called with (rounds of episodes done, rounds in all), three rounds per scenario.
 
     Raises:
-        CityloopError: if the bundle cannot be used, a scenario is another system's or for tests alone, or observations
-            have nothing to tell distances by.
+        CityloopError: if the bundle cannot be used, a scenario is of another system or reserved for tests, or no
+            observation changes.
     """
     system = _system_of(scenarios, episodes, rate)
     policy = Policy.load(Path(controller), system) if out is None else None
-    fitted: dict[str, str] = {}
-    seen: list[Noted] = []
-    limits: dict[str, Limits] = {}
-    measured: dict[str, float] = {}
     seeds = [_all_seeds(scenario, _count(scenario, episodes)) for scenario in scenarios]
     written, called = (Path(controller), "folder of the bundle") if out is None else (out, "folder")
-    make_folder(written.parent, called)  # now: hours may go by until it is written
+    make_folder(written.parent, called)  # checked first, because the episodes may take hours
     places = [_Place(scenario, policy or str(controller), episodes) for scenario in scenarios]
-    observed = {} if policy is None else policy.card.observation  # a rule knows no observations that it has seen
+    observed = {} if policy is None else policy.card.observation  # a rule has no observations that it was trained on
     parts = [name for name, shape in observed.items() if shape[-1] is not None]
-    total, done = 3 * len(places), 0
+    steps, total = itertools.count(1), 3 * len(places)
 
     def tell() -> None:
-        nonlocal done
-        done += 1
         if on_progress is not None:
-            on_progress(done, total)
+            on_progress(next(steps), total)
 
     try:
-        for place, (fit, _, _) in zip(places, seeds, strict=True):
-            count = place.episodes
-            seen.append(place.play(fit, parts))
-            fitted[place.scenario.label] = f"{count} of training seeds, {count} of training and validation seeds"
-            tell()
-        lie = _parts(seen, parts)
-        draft = Envelope(rate=rate, fitted=fitted, parts=lie, limits={ANYWHERE: Limits()})
-        for place, noted, (_, limit, _) in zip(places, seen, seeds, strict=True):
-            other = place.play(limit, parts, draft)
-            own = _limits(place, noted, other, rate)
-            key = site_key(place.loop.site)
-            limits[key] = widest({"a": own, "b": limits[key]}) if key in limits else own
-            tell()
-        limits[ANYWHERE] = widest(limits)
-        envelope = draft.model_copy(update={"limits": limits})
-        for place, (_, _, measure) in zip(places, seeds, strict=True):
-            fresh = place.play(measure, parts, envelope)
-            measured[place.scenario.label] = float(_alarms(place, fresh, envelope.of(place.loop.site)).mean())
-            tell()
+        draft, seen = _fit(places, [fit for fit, _, _ in seeds], parts, rate, tell)
+        envelope = _thresholds(places, [limit for _, limit, _ in seeds], draft, parts, seen, tell)
+        measured = _measure(places, [measure for _, _, measure in seeds], envelope, parts, tell)
     finally:
         for place in places:
             place.loop.close()
@@ -224,11 +211,77 @@ def calibrate(
     return envelope
 
 
+def _fit(
+    places: Sequence[_Place],
+    seeds: Sequence[Sequence[int]],
+    parts: Sequence[str],
+    rate: float,
+    tell: Callable[[], None],
+) -> tuple[Envelope, list[Noted]]:
+    """Play the episodes of the fit.
+
+    Args:
+        places: the scenarios.
+        seeds: seeds of each scenario.
+        parts: names of the observation's parts to fit.
+        rate: share of healthy ticks that may raise an alarm.
+        tell: called after each scenario.
+
+    Returns:
+        An envelope without limits, and what was seen at each place.
+    """
+    seen: list[Noted] = []
+    fitted: dict[str, str] = {}
+    for place, chosen in zip(places, seeds, strict=True):
+        seen.append(place.play(chosen, parts))
+        count = place.episodes
+        fitted[place.scenario.label] = f"{count} of training seeds, {count} of training and validation seeds"
+        tell()
+    return Envelope(rate=rate, fitted=fitted, parts=_parts(seen, parts), limits={ANYWHERE: Limits()}), seen
+
+
+def _thresholds(
+    places: Sequence[_Place],
+    seeds: Sequence[Sequence[int]],
+    draft: Envelope,
+    parts: Sequence[str],
+    seen: Sequence[Noted],
+    tell: Callable[[], None],
+) -> Envelope:
+    """The envelope with limits of every site, from other episodes; those of `ANYWHERE` are the widest of them."""
+    limits: dict[str, Limits] = {}
+    for place, noted, chosen in zip(places, seen, seeds, strict=True):
+        other = place.play(chosen, parts, draft)
+        own = _limits(place, noted, other, draft.rate)
+        key = site_key(place.loop.site)
+        limits[key] = widest({"a": own, "b": limits[key]}) if key in limits else own
+        tell()
+    limits[ANYWHERE] = widest(limits)
+    return draft.model_copy(update={"limits": limits})
+
+
+def _measure(
+    places: Sequence[_Place],
+    seeds: Sequence[Sequence[int]],
+    envelope: Envelope,
+    parts: Sequence[str],
+    tell: Callable[[], None],
+) -> dict[str, float]:
+    """Label of each scenario → share of ticks in further healthy episodes that raise an alarm."""
+    measured: dict[str, float] = {}
+    for place, chosen in zip(places, seeds, strict=True):
+        fresh = place.play(chosen, parts, envelope)
+        measured[place.scenario.label] = float(_alarms(place, fresh, envelope.of(place.loop.site)).mean())
+        tell()
+    return measured
+
+
 def _system_of(scenarios: Sequence[Scenario], episodes: int | None, rate: float) -> str:
-    """The system of scenarios that may be calibrated on.
+    """Check the arguments of `calibrate`, and return the common system of the scenarios.
 
     Raises:
-        CityloopError: if they are of several, for tests alone, or none; or a number does not fit.
+        CityloopError: if there is no scenario, they are of several systems, one is reserved for tests, or a number is
+            out of range.
     """
     if not scenarios:
         raise CityloopError("no scenario is given: name at least one where the policy is to be at home")
@@ -246,7 +299,7 @@ def _system_of(scenarios: Sequence[Scenario], episodes: int | None, rate: float)
 
 
 def _facts(envelope: Envelope, command: str) -> dict[str, Any]:
-    """For the card."""
+    """Facts about the calibration for the bundle's card."""
     episodes = {
         label: {"episodes": count, "false alarms a tick": envelope.measured[label]}
         for label, count in envelope.fitted.items()
@@ -257,15 +310,15 @@ def _facts(envelope: Envelope, command: str) -> dict[str, Any]:
 
 
 def _count(scenario: Scenario, episodes: int | None) -> int:
-    """Episodes of each kind."""
+    """Number of episodes for each of fit, thresholds and measurement."""
     return episodes or max(EPISODES, math.ceil(TICKS / scenario.decisions))
 
 
 def _all_seeds(scenario: Scenario, count: int) -> tuple[list[int], list[int], list[int]]:
-    """Of the episodes to fit on, to set thresholds by, and to measure on.
+    """Seeds for the fit, the thresholds and the measurement.
 
     Raises:
-        CityloopError: if a split holds fewer.
+        CityloopError: if a split has too few seeds.
     """
     half = max(count // 2, 1)
     measure = _seeds(scenario, "validation", count, count)
@@ -274,7 +327,11 @@ def _all_seeds(scenario: Scenario, count: int) -> tuple[list[int], list[int], li
 
 
 def _seeds(scenario: Scenario, split: str, skip: int, count: int) -> list[int]:
-    """Raises CityloopError: if the split holds fewer."""
+    """``count`` seeds of a split after the first ``skip``.
+
+    Raises:
+        CityloopError: if the split has fewer.
+    """
     try:
         found: list[int] = getattr(scenario.seeds, split).after(skip, count)
     except CityloopError as error:
@@ -283,10 +340,10 @@ def _seeds(scenario: Scenario, split: str, skip: int, count: int) -> list[int]:
 
 
 def _parts(seen: Sequence[Noted], parts: Sequence[str]) -> dict[str, Part]:
-    """How rows lie, those of every scenario together.
+    """The distribution of each part's rows, over all scenarios together.
 
     Raises:
-        CityloopError: if nothing in them changes.
+        CityloopError: if no column changes.
     """
     found: dict[str, Part] = {}
     for name in parts:
@@ -301,7 +358,7 @@ def _parts(seen: Sequence[Noted], parts: Sequence[str]) -> dict[str, Part]:
 
 
 def _limits(place: _Place, noted: Noted, other: Noted, rate: float) -> Limits:
-    """Limits of one site: beyond everything seen, and wider until few enough healthy ticks raise an alarm."""
+    """Limits of one site: beyond all values seen, widened until at most ``rate`` of healthy ticks raise an alarm."""
     names: dict[str, Sequence[str]] = dict.fromkeys(("low", "high", "change", "run"), place.watch.flat.names)
     names["residuals"] = place.learned
     most = {name: np.maximum(*(np.max(each.tops[name], axis=0) for each in (noted, other))) for name in names}
@@ -326,7 +383,7 @@ def _limits(place: _Place, noted: Noted, other: Noted, rate: float) -> Limits:
 
 
 def _alarms(place: _Place, noted: Noted, limits: Limits) -> np.ndarray:
-    """Which ticks raise an alarm, bool ``(ticks,)``."""
+    """Mask of the ticks that raise an alarm, bool ``(ticks,)``."""
     columns = place.watch.flat.names
     found = np.zeros(len(noted.distances), dtype=bool)
     tables: Mapping[str, tuple[Sequence[str], dict[str, float], float]] = {

@@ -1,4 +1,4 @@
-"""What `cityloop check` runs: the contract on a scenario, on every scenario of a system, or on a policy's bundle."""
+"""The checks of `cityloop check`: contract checks of a scenario, a whole system, or a policy's bundle."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from envs.core.testing import DECISIONS, Check, check_system
 
 
 def check(target: str) -> list[Check]:
-    """Run the checks that fit.
+    """Run the checks for a target.
 
     Args:
         target: a system's name, a scenario's reference or YAML file, or a bundle's folder.
 
     Raises:
-        CityloopError: if there is no such thing.
+        CityloopError: if the target does not exist.
     """
     if target in SYSTEMS:
         return _check_whole_system(target)
@@ -37,7 +37,7 @@ def check(target: str) -> list[Check]:
 
 
 def _check_whole_system(name: str) -> list[Check]:
-    """Every shipped scenario opens, and the least of them keeps the contract."""
+    """Check that every shipped scenario opens, and that the smallest of them passes all contract checks."""
     sizes: dict[str, int] = {}
     checks = []
     for scenario in get_system(name).scenario_names:
@@ -55,7 +55,7 @@ def _check_whole_system(name: str) -> list[Check]:
 
 
 def _check_bundle(path: Path) -> list[Check]:
-    """The bundle opens, and on what it was trained on it decides alike twice and nothing that is not allowed."""
+    """Check that a bundle opens, and on its training scenarios decides deterministically and only what is allowed."""
     try:
         policy = load_policy(path)
     except CityloopError as error:
@@ -67,7 +67,7 @@ def _check_bundle(path: Path) -> list[Check]:
 
 def _decides(policy: Policy, ref: str) -> Check:
     system = get_system(policy.card.system)
-    if ref.partition("/")[2] not in (*system.scenario_names, *system.variant_names):  # one of the author's own, say
+    if ref.partition("/")[2] not in (*system.scenario_names, *system.variant_names):  # a user's own
         return Check(ref, True, "not tried, as it does not ship")
     try:
         loop = make_loop(load_scenario(ref))
@@ -82,7 +82,7 @@ def _decides(policy: Policy, ref: str) -> Check:
 
 
 def _drive(policy: Policy, loop: ControlLoop, ref: str) -> Check:
-    """Choices are masked, so a guard has nothing to change; of numbers it may limit how fast they follow, not more."""
+    """Check the guard's changes: none to choices, which are masked; to numbers only limits of their rate of change."""
     policy.reset()
     loop.reset(loop.scenario.seeds.validation.first)
     choices = not isinstance(loop.action_space, Box)

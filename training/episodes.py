@@ -1,7 +1,7 @@
-"""Whole episodes of frozen controllers in parallel processes: one task is one controller on one seed of a scenario.
+"""Whole episodes of frozen controllers in parallel processes: a task is one controller on one seed of a scenario.
 
-What a task gives depends on the task alone, not on how many processes there are or which is quicker: every episode
-gets a controller of its own. Workers end when they are told to, and by themselves when the caller is gone.
+The result of a task depends on the task alone, not on the number or speed of processes: every episode has a controller
+of its own. Workers end on request, and by themselves if the caller has ended.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from envs.core.scenario import Scenario
 from envs.core.world import Controller
 
 STALL_S = 300.0
-"""A worker that says nothing for so long is taken for dead."""
+"""Seconds of silence after which a worker counts as dead."""
 
 PLACED = re.compile(r'File "(.+)", line (\d+)')
-"""Where an exception came from, in Python's own words."""
+"""Pattern of a position in Python's tracebacks."""
 
 BEAT_S = 5.0
-"""How often a worker says that it is alive."""
+"""Seconds between two heartbeats of a worker."""
 
 KEPT = 64
-"""Controllers that a worker keeps at most; a long training run validates ever new ones."""
+"""Most controllers that a worker keeps, because a long training run validates many of them."""
 
 Maker = Callable[[str, Any], Controller]
 
@@ -51,8 +51,8 @@ class Task:
     """One controller on one seed.
 
     Attributes:
-        controller: its name, or whatever the pool's ``make`` takes.
-        seed: the episode's.
+        controller: its name, or another text that the pool's ``make`` accepts.
+        seed: seed of the episode.
         place: index into the pool's scenarios.
     """
 
@@ -63,20 +63,20 @@ class Task:
 
 @dataclass(frozen=True)
 class Episode:
-    """What one task gave.
+    """Result of one task.
 
     Attributes:
         controller, seed: the task.
         kpis: the plant's indicators.
-        reward: sum over decisions of the agents' mean reward. Where nothing moves any more and a training episode ends
-            before its time (`World.locked`), every decision that is left counts like the last.
+        reward: sum over decisions of the agents' mean reward. If an episode ends early in a deadlock (`World.locked`),
+            every remaining decision counts like the last one.
         interventions: number of requests that the guard changed.
         time_s: simulated time of every decision, ``(T,)``.
         trace: the world's totals at every decision, each ``(T,)``.
-        drawn: the readings that the system wants drawn, at every decision, e.g. ``stage``, each ``(T, …)``; int64 for
-            choices, float32 for amounts.
-        places: what happened where: indicator → place → value.
-        periods: what happened when: period → indicator → value.
+        drawn: the readings in `System.drawn`, e.g. ``stage``, at every decision, each ``(T, …)``; int64 for choices,
+            float32 for quantities.
+        places: indicators by place: indicator → place → value.
+        periods: indicators by period: period → indicator → value.
     """
 
     controller: str
@@ -138,35 +138,35 @@ def run_episodes(
     """Run all tasks on one scenario and return their episodes in the tasks' order.
 
     Args:
-        scenario: where.
-        tasks: what.
-        processes: how many at a time; None: one a core.
-        on_progress: told after every episode.
-        make: as `EpisodePool` takes it.
+        scenario: the scenario.
+        tasks: the tasks.
+        processes: number of processes; None: one per core.
+        on_progress: called after every episode.
+        make: as for `EpisodePool`.
 
     Raises:
-        CityloopError: naming the controller and the seed that failed. No process is left behind.
+        CityloopError: if an episode fails, with its controller and seed. No process is left behind.
     """
     with closing(EpisodePool([scenario], min(processes or cores(), len(tasks)), make)) as pool:
         return pool.run(tasks, on_progress)
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 ANSWERED = 86
-"""Exit code of an episode's process that has said all; a controller may end it with any other."""
+"""Exit code of an episode's process that has sent its answer; a controller may end the process with any other."""
 
 LARGEST_EXIT = 191
-"""Exit codes above it are signals."""
+"""Largest exit code of a process that was not killed by a signal."""
 
 
 def _how_it_ended(code: int | None, begun: bool) -> str:
-    """What became of a process without a word: signals are negative, or 256 less their number if an episode died."""
+    """Cause of a process's silent end. Signals have negative exit codes, or 256 less their number for an episode."""
     if code == UNSTARTED and not begun:
         return f"ended as it started: {GUARD}"
     number = (256 - code if code > LARGEST_EXIT else -code) if code is not None else 0
@@ -189,17 +189,17 @@ class _Worker:
 
     def give(self, k: int, task: Task) -> None:
         self.task, self.heard = k, time.monotonic()
-        with suppress(OSError):  # it is dead: the answer will not come
+        with suppress(OSError):  # the worker is dead: its missing answer will be noticed
             self.pipe.send(task)
 
 
 class EpisodePool:
-    """Processes that take tasks from a queue. Unlike the standard pools, they end when this process is killed.
+    """A pool of processes that take tasks from a queue. Unlike in standard pools, they end if this process is killed.
 
     Args:
-        scenarios: where episodes may take place.
-        processes: how many.
-        make: makes a controller from a task's name and a site; a function that can be pickled.
+        scenarios: scenarios of the episodes.
+        processes: number of processes.
+        make: picklable function that makes a controller from a task's name and a site.
     """
 
     def __init__(self, scenarios: Sequence[Scenario], processes: int, make: Maker = make_controller):
@@ -215,7 +215,7 @@ class EpisodePool:
         """Run all tasks and return their episodes in the tasks' order.
 
         Raises:
-            CityloopError: naming the controller and the seed that failed. The pool is closed then.
+            CityloopError: if an episode fails, with its controller and seed. The pool is then closed.
         """
         episodes: dict[int, Episode] = {}
         try:
@@ -248,7 +248,7 @@ class EpisodePool:
                     del busy[worker.pipe]
                 else:
                     worker.give(*following)
-            if time.monotonic() - turn_s > 2 * BEAT_S:  # this process stood still, and so may have theirs (Ctrl-Z)
+            if time.monotonic() - turn_s > 2 * BEAT_S:  # this process was stopped (Ctrl-Z), maybe workers too
                 for worker in busy.values():
                     worker.heard = time.monotonic()
             self._refuse_stalled(busy.values(), tasks)
@@ -283,7 +283,7 @@ class EpisodePool:
     def close(self) -> None:
         """Stop all workers. A worker in the middle of an episode stops at its next decision."""
         for worker in self._workers:
-            if not (worker.begun or worker.pipe.poll()):  # it still imports, and has nothing to tidy up
+            if not (worker.begun or worker.pipe.poll()):  # the worker is still importing, and has nothing to clean up
                 worker.process.kill()
             worker.pipe.close()
         for worker in self._workers:
@@ -295,14 +295,14 @@ class EpisodePool:
 
 
 class _StopError(Exception):
-    """The caller wants no more."""
+    """The caller has cancelled the episode."""
 
 
 def _work(pipe: Connection, scenarios: Sequence[Scenario], make: Maker) -> None:
-    """A worker: keeps the site and the controllers, and forks a child for every episode.
+    """Main function of a worker: it keeps the sites and the controllers, and forks a child for every episode.
 
-    Simulators do not leave a process as they found it: with SUMO 1.28 a later episode in the same process can part ways
-    with the same episode in a fresh one. So each episode gets a process that never simulated before.
+    Simulators leave state behind in a process: with SUMO 1.28 a later episode in the same process can differ from the
+    same episode in a fresh one. Therefore each episode runs in a process that has not simulated before.
     """
     os.dup2(2, 1)  # simulators print; standard output belongs to the caller's results
     kit = _Kit(scenarios, make)
@@ -322,14 +322,14 @@ def _work(pipe: Connection, scenarios: Sequence[Scenario], make: Maker) -> None:
                 _child(pipe, kit, task)
             _, status = os.waitpid(child, 0)
             code = os.waitstatus_to_exitcode(status)
-            if code != ANSWERED:  # killed, or out of memory: the caller is told by our end
+            if code != ANSWERED:  # killed or out of memory: this worker's exit tells the caller
                 os._exit(code % 256)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the caller is gone
 
 
 class _Kit:
-    """What episodes need, made once a worker: nothing in it has simulated yet."""
+    """Loops and controllers of a worker, made once; none of them has simulated."""
 
     def __init__(self, scenarios: Sequence[Scenario], make: Maker):
         self._scenarios, self._make = scenarios, make
@@ -350,7 +350,7 @@ class _Kit:
 
 
 def _stamp(name: str) -> tuple[int, int] | None:
-    """What tells a file from another that takes its place; None: no file is called so."""
+    """Stamp that changes if a file is replaced; None: there is no such file."""
     try:
         found = os.stat(name)
     except (OSError, ValueError):
@@ -359,7 +359,7 @@ def _stamp(name: str) -> tuple[int, int] | None:
 
 
 def _child(pipe: Connection, kit: _Kit, task: Task) -> NoReturn:
-    """Play one episode, send it, and end without the parent's clean-up."""
+    """Run one episode, send its result, and exit without the parent's clean-up."""
     loop, controller = kit.prepare(task)
     try:
         answer = _answer(pipe, loop, controller, task)
@@ -367,13 +367,13 @@ def _child(pipe: Connection, kit: _Kit, task: Task) -> NoReturn:
             with suppress(BrokenPipeError, ConnectionResetError):  # the caller is gone
                 pipe.send(answer)
     finally:
-        with suppress(Exception):  # it ends anyway, and must not go on as its parent
+        with suppress(Exception):  # the child must exit, and never continue as its parent
             loop.close()
         os._exit(ANSWERED)
 
 
 def _answer(pipe: Connection, loop: ControlLoop, controller: Controller, task: Task) -> tuple[str, Any] | None:
-    """An episode, or what went wrong, as the caller is told; None: the caller wants no more."""
+    """Message to the caller: an episode, or an error; None: the caller has cancelled."""
     try:
         check = _Checker(pipe)
         check()
@@ -387,7 +387,7 @@ def _answer(pipe: Connection, loop: ControlLoop, controller: Controller, task: T
 
 
 class _Checker:
-    """Called first and at every decision: ends the episode where the caller has closed the pipe, else shows life."""
+    """Called first and at every decision: cancels the episode if the caller closed the pipe, else sends a heartbeat."""
 
     def __init__(self, pipe: Connection):
         self._pipe, self._next = pipe, time.monotonic()

@@ -1,7 +1,7 @@
-"""Frozen controllers on the same seeds: how good, how bad at worst, how often a failure, and by how much they differ.
+"""Evaluation of frozen controllers on the same seeds: quantiles, worst case, failures, and paired differences.
 
-The best training episode is never a result; this is. No system is known here: indicators, failures and traces come
-by name from the system and its world.
+Results come from evaluations only, never from training episodes. This module is independent of any system: indicators,
+failures and traces are taken by name from the system and its world.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ def evaluate(
 
     Args:
         scenario: a scenario or its reference.
-        controllers: as `agents.own.make_any` takes them; differences are the first's minus each other's.
-        seeds: how many of the split's first seeds, or which ones.
+        controllers: as for `agents.own.make_any`; differences are the first's values minus each other's.
+        seeds: number of the split's first seeds to use, or the seeds themselves.
         split: ``test`` for results, ``validation`` to choose between policies.
-        processes: episodes at a time; None: one a core.
+        processes: number of parallel episodes; None: one per core.
         out: a new or empty folder; None: ``runs/<system>/<scenario>/evaluate/<stamp>/``.
         on_progress: called with (episodes done, episodes in all).
         save: whether to write ``out``.
         settings: changes to the scenario, e.g. ``regime="resco"``.
 
     Raises:
-        CityloopError: if something given cannot be used, before anything is started; or if an episode fails.
+        CityloopError: if an argument cannot be used, before any episode starts; or if an episode fails.
     """
     with closing(make_loop(scenario, **settings)) as loop:
         place = loop.scenario
@@ -74,7 +74,7 @@ def evaluate(
         if save:
             from training.report import write
 
-            if out is None:  # another evaluation that began in the same second may have taken it
+            if out is None:  # an evaluation that began in the same second may have taken the path
                 folder = free_path(folder.parent, folder.name)
             evaluation = replace(evaluation, out=folder)
             write(evaluation, loop, folder)
@@ -124,7 +124,10 @@ def _evaluation(
     void = {k for mine in rows.values() for k, row in enumerate(mine) if system.failure_voids and _failed(row, system)}
     kept = [k for k in range(len(seeds)) if k not in void]
     if not kept:
-        raise CityloopError(f"{loop.scenario.ref}: every seed failed ({system.failure}), so nothing can be compared")
+        raise CityloopError(
+            f"{loop.scenario.ref}: every seed failed, so nothing can be compared "
+            f"({system.failure}: {system.kpis[system.failure]})"
+        )
     kpi = system.headline(loop.scenario)
     values = {name: [mine[k][kpi] for k in kept] for name, mine in rows.items()}
     negligible = system.negligible if kpi == system.kpi else 0.0

@@ -1,4 +1,4 @@
-"""What an evaluation found: figures of every controller on the same seeds. How they come about: `training.evaluate`."""
+"""Results of an evaluation: figures of every controller on the same seeds. `training.evaluate` computes them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from training.episodes import Episode
 
 
 def short_names(controllers: Iterable[str]) -> dict[str, str]:
-    """What controllers are called in pictures and tables: of a path as much of its end as tells it from the others.
+    """Short names of controllers for pictures and tables; a path is cut to the end that distinguishes it.
 
     Args:
-        controllers: names and paths, no two of them the same.
+        controllers: distinct names and paths.
 
     Returns:
-        Controller → what it is called, no two the same.
+        Controller → distinct short name.
     """
     found = list(controllers)
     parts = {name: Path(name).parts or (name,) for name in found}
@@ -44,7 +44,7 @@ class Result:
         summary: of the headline indicator. Where failed episodes mean nothing (`System.failure_voids`), a seed on
             which any controller failed is left out for all.
         failures: number of failed episodes (the system's failure indicator is 1).
-        rows: one a seed: ``seed``, every indicator, ``reward`` (sum over decisions of the agents' mean) and
+        rows: one per seed: ``seed``, every indicator, ``reward`` (sum over decisions of the agents' mean) and
             ``interventions`` (requests that the guard changed).
     """
 
@@ -59,20 +59,21 @@ class Result:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found.
+    """Result of `evaluate`.
 
     Attributes:
-        scenario, label, hash: where, what it is called among others, and its content hash.
-        split, seeds: on which seeds.
-        kpi: the headline indicator, lower is better.
-        versions: what it ran on.
+        scenario, label, hash: reference of the scenario, its name among others, and its content hash.
+        split, seeds: split and seeds of the episodes.
+        kpi: headline indicator, lower is better.
+        versions: versions of the software used.
         controllers: controller → its result, in the order given.
         paired: every controller but the first → the first's difference to it.
-        ratios: on every seed that counts, the first's value as a share of the least of the others'; empty if alone.
-        void: seeds that do not count for anybody, as somebody's episode failed, and the system's failures mean nothing.
-        policy: whom ``policy`` means there, in a sentence; None if it was not asked for.
-        episodes: the episodes themselves, by controller, then seed.
-        out: the folder that was written, if any.
+        ratios: on every valid seed, the first's value divided by the least value of the others; empty if alone.
+        void: seeds that are left out for all controllers, because an episode of one of them is void
+            (`System.failure_voids`).
+        policy: the meaning of ``policy`` at the site, in a sentence; None if it was not among the controllers.
+        episodes: all episodes, ordered by controller, then seed.
+        out: folder of the written results, if any.
     """
 
     scenario: str
@@ -92,15 +93,15 @@ class Evaluation:
 
     @property
     def counting(self) -> int:
-        """Number of seeds that count."""
+        """Number of valid seeds."""
         return len(self.seeds) - len(self.void)
 
     def values(self, controller: str) -> list[float]:
-        """What a controller's summary is of: its headline indicator on every seed that counts."""
+        """A controller's headline indicator on every valid seed, the basis of its summary."""
         return [row[self.kpi] for row in self.controllers[controller].rows if row["seed"] not in self.void]
 
     def played(self, controller: str) -> list[Episode]:
-        """A controller's episodes on every seed that counts."""
+        """A controller's episodes on every valid seed."""
         return [one for one in self.episodes if one.controller == controller and one.seed not in self.void]
 
     def standing(self) -> Standing:
@@ -110,12 +111,12 @@ class Evaluation:
         )
 
     def periods(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Period → controller → indicator → mean over its episodes; empty where the world knows no periods."""
+        """Period → controller → indicator → mean over its episodes; empty if the world has no periods."""
         found: dict[str, dict[str, dict[str, float]]] = {}
         for name in self.controllers:
             mine = [episode.periods for episode in self.played(name)]
             for period in dict.fromkeys(period for one in mine for period in one):
-                told = [one[period] for one in mine if period in one]  # nobody may have asked then on some seeds
+                told = [one[period] for one in mine if period in one]  # a period may lack requests on some seeds
                 found.setdefault(period, {})[name] = {
                     indicator: float(np.mean([values[indicator] for values in told if indicator in values]))
                     for indicator in dict.fromkeys(indicator for values in told for indicator in values)
@@ -123,7 +124,7 @@ class Evaluation:
         return found
 
     def for_card(self) -> dict[str, Any]:
-        """For the card of the first controller, a bundle: what it reached, beside the others."""
+        """Results for the card of the first controller, a bundle, beside those of the others."""
         first = next(iter(self.controllers))
         table = {
             "this policy" if name == first else name: {

@@ -1,8 +1,8 @@
-"""Evolution strategies: for plants that answer slowly, where the noise of single decisions drowns what they lead to.
+"""Evolution strategies, for plants with slow responses, where the noise of single decisions hides their effects.
 
-Whole policies are disturbed instead of actions, in pairs of opposite signs, and play the same episodes: what differs
-between two returns comes from the policies alone. The differences make a gradient (Salimans et al. 2017,
-arXiv:1703.03864), and Adam follows it. No critic, no discount; everything else about a run is the same.
+Whole policies are perturbed instead of actions, in pairs of opposite sign, and play the same episodes, so that returns
+differ by the policies alone. The differences give a gradient estimate (Salimans et al. 2017, arXiv:1703.03864) for
+Adam. There is no critic and no discount; runs are organised as with the other algorithms.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agents.networks import NETWORKS, PolicyNetwork
+from envs.core.files import write_whole
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 from envs.core.world import Controller
@@ -29,27 +30,27 @@ from training.episodes import EpisodePool, cores
 from training.episodes import Task as Episode
 from training.settings import Settings
 from training.start import Start, adopt
-from training.tracking import write_bytes, write_state
+from training.tracking import write_state
 from training.validate import WEIGHTS, NetworkController, load_network, read_weights, write_weights
 
 STATE, SCALE = "learner.pt", "scale.npy"
-"""Names of the file in a checkpoint, and of the one beside the present weights that says how large a disturbance is."""
+"""File names of the state in a checkpoint, and of the perturbation's sizes beside the current weights."""
 
 SEED_STRIDE = 100_000
-"""Updates that runs of neighbouring seeds may make before they play the same episodes."""
+"""Number of updates after which runs with neighbouring seeds would play the same episodes."""
 
 LEAST_SCALE = 0.3
-"""Weights of a tensor are disturbed in proportion to their size at the start (root mean square), or to this if more."""
+"""Lower bound of a tensor's initial root mean square, to which perturbations of its weights are proportional."""
 
 
 class Evolution:
     """A `training.algorithm.Learner`.
 
     Args:
-        task: what is to be learned.
-        scenarios: where, of one system.
-        settings: ``population`` disturbed policies, ``workers`` episodes of each scenario for each of them.
-        folder: where the present weights are left for the processes that play.
+        task: the learning task.
+        scenarios: scenarios of one system.
+        settings: ``population`` perturbed policies, ``workers`` episodes of each scenario for each of them.
+        folder: folder in which the current weights are passed to the processes that run episodes.
     """
 
     def __init__(self, task: Task, scenarios: Sequence[Scenario], settings: Settings, folder: Path):
@@ -58,16 +59,20 @@ class Evolution:
         outputs = ActionCodec(task.action_space).inputs
         self._network: PolicyNetwork = NETWORKS[task.network](dict(task.shapes), outputs=outputs, width=settings.width)
         self._averaged = AveragedModel(self._network, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging))
-        self._scale = scale_of(self._network)
+        self._present = folder / "present" / WEIGHTS
+        self._take_scale(scale_of(self._network))
         self._point = (parameters_to_vector(self._network.parameters()).detach() / self._scale).requires_grad_()
         self._optimizer = torch.optim.Adam([self._point], lr=settings.learning_rate)
         self._updates = 0
-        self._present = folder / "present" / WEIGHTS
         self._make = partial(_disturbed, task.network, settings.width)
         self._open: EpisodePool | None = None
+
+    def _take_scale(self, scale: Tensor) -> None:
+        """Set the perturbation's size for each weight, here and in the processes that run episodes."""
+        self._scale = scale
         buffer = io.BytesIO()
-        np.save(buffer, self._scale.numpy())
-        write_bytes(self._present.with_name(SCALE), buffer.getvalue())
+        np.save(buffer, scale.numpy())
+        write_whole(self._present.with_name(SCALE), buffer.getvalue())
 
     @property
     def _pool(self) -> EpisodePool:
@@ -104,7 +109,7 @@ class Evolution:
         }
 
     def _returns(self, disturbances: Sequence[tuple[int, float]]) -> np.ndarray:
-        """Mean over the same episodes of each disturbed policy's return."""
+        """Mean return of each perturbed policy over the same episodes."""
         tasks = [
             Episode(f"{self._present}#{self._updates}#{noise}#{size:g}", seed, place)
             for noise, size in disturbances
@@ -115,7 +120,7 @@ class Evolution:
         return np.asarray(rewards).reshape(len(disturbances), -1).mean(axis=1)
 
     def _seeds(self, scenario: Scenario) -> list[int]:
-        """This update's episodes."""
+        """Seeds of this update's episodes."""
         seeds, count = scenario.seeds.train, self._settings.workers
         done = count * (self._updates + self._settings.seed * SEED_STRIDE)
         return [seeds.first + (done + k) % (seeds.last - seeds.first + 1) for k in range(count)]
@@ -124,6 +129,7 @@ class Evolution:
         """See `Learner.begin`."""
         for network in (self._network, self._averaged.module):
             adopt(network, start.policy, start.run)
+        self._take_scale(scale_of(self._network))
         with torch.no_grad():
             self._point.copy_(parameters_to_vector(self._network.parameters()) / self._scale)
 
@@ -139,12 +145,14 @@ class Evolution:
             "averaged": self._averaged.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "updates": self._updates,
+            "scale": self._scale,
         }
         write_state(path / STATE, state)
 
     def restore(self, path: Path) -> None:
-        """Go on from a checkpoint of one's own: like RLlib's it is a pickle."""
+        """Restore a checkpoint. Like RLlib's it is a pickle, so only the user's own may be loaded."""
         state = torch.load(path / STATE, weights_only=False)
+        self._take_scale(state.get("scale", self._scale))  # older checkpoints have that of the seed's own weights
         with torch.no_grad():
             self._point.copy_(state["point"])
         vector_to_parameters((self._point * self._scale).detach(), self._network.parameters())
@@ -153,26 +161,26 @@ class Evolution:
         self._updates = state["updates"]
 
     def stop(self) -> None:
-        """Stop the processes that play."""
+        """Stop the processes that run episodes."""
         if self._open is not None:
             self._open.close()
             self._open = None
 
 
 def scale_of(network: torch.nn.Module) -> Tensor:
-    """For every weight how large a disturbance of size one is, ``(n,)``; see `LEAST_SCALE`."""
+    """Size of a unit perturbation for every weight, ``(n,)``; see `LEAST_SCALE`."""
     weights = [p.detach() for p in network.parameters()]
     sizes = [torch.full_like(w, max(float(w.square().mean().sqrt()), LEAST_SCALE)) for w in weights]
     return parameters_to_vector(sizes)
 
 
 def direction(seed: int, size: int) -> np.ndarray:
-    """The direction that a seed stands for, ``(size,)``, standard normal."""
+    """Standard normal direction ``(size,)`` that a seed generates."""
     return np.random.default_rng([seed, 19]).standard_normal(size)
 
 
 def _disturbed(network: str, width: int, name: str, site: Any) -> Controller:
-    """The policy that a name stands for: a file of weights, the update they are of, a direction, and how far."""
+    """The perturbed policy of a task name, which encodes a file of weights, its update, a direction and a step size."""
     path, _, seed, size = name.rsplit("#", 3)
     torch.set_num_threads(1)
     system = get_system(site.system)

@@ -1,4 +1,4 @@
-"""A run's best validated policy → a bundle that serves: ONNX and a card, checked against the policy it came from."""
+"""Export of a run's best validated policy as a bundle: an ONNX model, checked against the policy, and a card."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from agents.policy import Policy, write_bundle
 from agents.shipped import CARD
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
+from envs.core.files import read_json
 from envs.core.registry import get_system
 from envs.core.scenario import NAME, Scenario, read_yaml
 from envs.core.site import Site
 from training.actions import ActionCodec
-from training.tracking import read_json
-from training.train import read_config
+from training.config import read_config
 from training.validate import kept, load_network
 
 LOGGER = logging.getLogger(__name__)
@@ -36,26 +36,26 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 OPSET = 18
 TOLERANCE = 1e-4
-"""Largest difference of a logit between the torch policy and its export, on random observations."""
+"""Largest allowed difference of a logit between the torch policy and its export, on random observations."""
 
 PROBES = 64
-"""Random batches that an export is checked on."""
+"""Number of random batches on which an export is checked."""
 
 
 def export(run: str | Path, out: str | Path | None = None, name: str | None = None, update: int | None = None) -> Path:
     """Write the bundle of a run's best policy, or of another that it kept.
 
     Args:
-        run: a folder that `training.train.train` made.
-        out: the bundle's folder; ``<run>/policy`` if not given.
-        name: the policy's name; that of the scenario if not given, or ``generalist`` if there are several.
-        update: after which it was validated; None: the best.
+        run: folder of a run.
+        out: folder of the bundle; default: ``<run>/policy``.
+        name: name of the policy; default: that of the scenario, or ``generalist`` if there are several.
+        update: number of the update after which the policy was validated; None: the best policy.
 
     Returns:
         The bundle's folder.
 
     Raises:
-        CityloopError: if the run has no such policy, or the export would decide otherwise than the policy.
+        CityloopError: if the run has no such policy, or the export decides differently from the policy.
     """
     if name is not None and not re.fullmatch(NAME, str(name)):
         raise CityloopError(f"--name is {name!r}: use letters, digits, dots, dashes and underscores")
@@ -87,7 +87,7 @@ def export(run: str | Path, out: str | Path | None = None, name: str | None = No
 
 
 class _Positional(torch.nn.Module):
-    """Takes parts one by one, as ONNX inputs come."""
+    """Wrapper that takes the observation's parts as positional arguments, as ONNX needs them."""
 
     def __init__(self, policy: PolicyNetwork, names: list[str]):
         super().__init__()
@@ -125,7 +125,7 @@ def to_onnx(policy: PolicyNetwork, shapes: Shapes) -> bytes:
 
 
 def _without_traces(content: bytes) -> bytes:
-    """The model without what torch notes beside every node: from which file of whose machine it came."""
+    """The model without torch's metadata of every node, which includes paths on this machine."""
     import onnx
 
     model = onnx.load_model_from_string(content)
@@ -201,10 +201,10 @@ def _card(
 
 
 def _bounds(space: spaces.Space[Any]) -> Bounds | None:
-    """Of the numbers that an agent sets; None where it chooses one of several.
+    """Bounds of the numbers that an agent sets; None if the actions are choices.
 
     Raises:
-        CityloopError: if it does both: a bundle cannot say so.
+        CityloopError: if the actions combine both, which a bundle cannot express.
     """
     if isinstance(space, spaces.Discrete):
         return None

@@ -1,4 +1,4 @@
-"""What a runner brings home: some steps of several plants of one scenario, as arrays; and their advantages."""
+"""Fragments of experience: consecutive steps of several plants of one scenario as arrays, and their advantages."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from envs.core.loop import Layout
 
 @dataclass
 class Fragment:
-    """``T`` steps of ``E`` plants with ``N`` agents. Its length, as RLlib asks for it, is its environment steps, T E.
+    """``T`` steps of ``E`` plants with ``N`` agents. Its length, which RLlib uses, is the environment steps ``T * E``.
 
     Attributes:
         scenario: index into the run's scenarios.
-        layout: where each part of an observation lies.
-        observation: float32 ``(T + 1, E, N, size)``; the last row is where the next fragment goes on.
+        layout: layout of the flat observations.
+        observation: float32 ``(T + 1, E, N, size)``; the last row is the first of the next fragment.
         state: float32 ``(T + 1, E, *state_shape)``.
         actions: float32 ``(T, E, N, width)``, see `training.actions`.
         logp: float32 ``(T, E, N)``, log-probabilities when drawn.
         reward: float32 ``(T, E, N)``, scaled.
         done: bool ``(T, E)``, whether the episode ended with this step.
-        terminated: bool ``(T, E)``, whether it ended because nothing follows, rather than at a limit of time.
-        locked: bool ``(T, E)``, whether it ended because what follows is for ever like this step.
-        last_observation, last_state: ``(K, N, size)`` and ``(K, *state_shape)``, what the K ended episodes ended with,
-            in the order of ``np.argwhere(done)``.
+        terminated: bool ``(T, E)``, whether it ended in a terminal state rather than at a time limit.
+        locked: bool ``(T, E)``, whether it ended early in a deadlock (`envs.core.world.World.locked`).
+        last_observation, last_state: ``(K, N, size)`` and ``(K, *state_shape)``, final observations and states of the
+            K ended episodes, in the order of ``np.argwhere(done)``.
     """
 
     scenario: int
@@ -46,7 +46,7 @@ class Fragment:
 
     @property
     def decisions(self) -> int:
-        """Agents' decisions in it."""
+        """Number of agents' decisions in the fragment."""
         return self.logp.size
 
 
@@ -57,12 +57,13 @@ def advantages(
 
     Args:
         fragment: the steps.
-        values: ``(T + 1, E, N)``, of its observations.
-        last_values: ``(K, N)``, of what its ended episodes ended with; not used where they terminated, nor
-            where they locked: of a plant that nothing moves any more a critic never sees what it goes on to cost, so it
-            thinks too well of it, and a policy that cannot do without queues would learn to seek it.
-        gamma: discount a step.
-        lambda_: decay.
+        values: ``(T + 1, E, N)``, the critic's values of the observations.
+        last_values: ``(K, N)``, the critic's values at the ends of the K ended episodes. They are not used after a
+            terminal state, where the value is zero, nor after a deadlock, where the last reward is taken to recur for
+            ever, so that the value is ``reward / (1 - gamma)``. A critic never sees what a deadlocked plant goes on to
+            cost and overestimates it; a policy that cannot avoid queues would learn to seek deadlocks.
+        gamma: discount factor per step.
+        lambda_: decay per step.
 
     Returns:
         Advantages and value targets (advantages plus values), both float32 ``(T, E, N)``.

@@ -1,8 +1,8 @@
-"""Weights of a policy's network from the ONNX model that it was exported to: a bundle is all that ships of a run.
+"""Recovery of a policy network's weights from its ONNX export, because runs ship as bundles only.
 
-torch's exporter folds many weights, under names of no meaning: matrices are transposed, vectors fall into numbers. So a
-network of the same kind whose weights are known is exported as well; which tensor of that model holds which weight is
-then plain, and it is the same in the other.
+torch's exporter transforms many weights and gives them meaningless names: matrices are transposed, vectors are split
+into numbers. Therefore a network of the same architecture with known weights is exported as well. Its model shows which
+tensor holds which weight, and the mapping is the same in the given model.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from training.export import TOLERANCE, Shapes, largest_difference, to_onnx
 from training.validate import Weights
 
 ANY = 3
-"""A size that differs from site to site, for the export alone."""
+"""Value for sizes that differ from site to site, used only in the export."""
 
 
 def imported(bundle: Path, system: str | None = None) -> tuple[PolicyCard, Weights]:
     """A bundle's card, and the weights of its network by name.
 
     Args:
-        bundle: its folder.
-        system: refuse one of another system.
+        bundle: folder of the bundle.
+        system: system of which the bundle must be.
 
     Raises:
-        CityloopError: if it is no bundle, was altered, or holds no network as this version exports it.
+        CityloopError: if the folder is not a bundle, was altered, is of another system, or holds a network that this
+            version does not export in the same way.
     """
     policy = Policy.load(bundle, system)
     model, card = _Model((bundle / MODEL).read_bytes()), policy.card
@@ -42,7 +43,7 @@ def imported(bundle: Path, system: str | None = None) -> tuple[PolicyCard, Weigh
     for width in model.widths:
         try:
             network = _network(card, shapes, width)
-        except KeyError:  # of a version whose observation had other parts
+        except KeyError:  # of a version with other parts of the observation
             break
         weights = _read(network, shapes, model)
         if weights is not None:
@@ -55,7 +56,7 @@ def imported(bundle: Path, system: str | None = None) -> tuple[PolicyCard, Weigh
 
 
 class _Model:
-    """An ONNX model: its tensors by name, and what it does with them."""
+    """An ONNX model: its tensors by name, and its nodes."""
 
     def __init__(self, content: bytes):
         import onnx
@@ -68,12 +69,12 @@ class _Model:
 
     @property
     def widths(self) -> list[int]:
-        """What the width of its network may be: lengths of its vectors, the most frequent first."""
+        """Possible widths of the network: lengths of its vectors, the most frequent first."""
         lengths = [len(value) for value in self.tensors.values() if value.ndim == 1 and value.dtype == np.float32]
         return sorted(set(lengths), key=lambda n: (-lengths.count(n), n))
 
     def at(self, place: int) -> np.ndarray | None:
-        """The tensor at an input, counted over all steps; None if it is computed."""
+        """The tensor at an input, numbered over all nodes; None if it is computed."""
         return self.tensors.get(self.inputs[place])
 
 
@@ -89,7 +90,7 @@ def _network(card: PolicyCard, shapes: Shapes, width: int) -> PolicyNetwork:
 
 
 def _read(network: PolicyNetwork, shapes: Shapes, model: _Model) -> Weights | None:
-    """The weights that a model has where a network's own are in its export; None if it is of another kind."""
+    """Weights of a model, located by the export of a network with known weights; None if the architectures differ."""
     known = {name: torch.rand(value.shape) for name, value in network.state_dict().items()}
     network.load_state_dict(known)
     twin = _Model(to_onnx(network.eval(), shapes))
@@ -100,9 +101,9 @@ def _read(network: PolicyNetwork, shapes: Shapes, model: _Model) -> Weights | No
 
 
 def _found(known: np.ndarray, twin: _Model, model: _Model) -> np.ndarray:
-    """What stands in a model where known values stand in its twin; the known ones themselves where they are nowhere.
+    """Values in a model at the positions of known values in its twin; the known values where they do not occur.
 
-    Tensors are found by which step takes them: those that happen to be equal are one in a model.
+    Tensors are identified by the node that uses them, because a model stores equal tensors once.
     """
     for turned in (False, True):
         place = _place(known.T if turned else known, twin)

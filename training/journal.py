@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: TensorBoard events and ``metrics.csv``, under the same tags."""
+"""Metrics of a run in progress, as TensorBoard events and in ``metrics.csv``, under the same tags."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from typing import Any
 
 import numpy as np
 
+from envs.core.files import write_text
 from training import plots
 from training.runner import ACTION_RATE, INTERVENTION_RATE, KPI, LOST
-from training.tracking import tensorboard, write_text
+from training.tracking import tensorboard
 from training.validate import Means, Verdict
 
 NOT_LOGGED = ("total_loss", "num_trainable_parameters")
-"""What RLlib's learner reports and says nothing about learning."""
+"""Metrics of RLlib's learner that carry no information about learning."""
 
 FINAL = "eval/final_score"
-"""Tag of the score that a run ends with, by which it is compared with others: no point of the curve ``eval/score``."""
+"""Tag of a run's final score, by which runs are compared; it is not a point of the curve ``eval/score``."""
 
 COLUMNS = ("iteration", "agent_steps", "elapsed_s", "tag", "value")
 
 
 class Journal:
-    """Writes figures of a run.
+    """Writer of a run's metrics.
 
     Args:
-        folder: the run's.
-        system: what is trained.
-        kpi: the indicator that policies are compared by.
-        labels: of the scenarios; with more than one, tags name them.
-        at: ``(iteration, agent_steps)`` after which a run that was broken off goes on: what it wrote later is dropped.
+        folder: folder of the run.
+        system: name of the system.
+        kpi: indicator by which policies are compared.
+        labels: labels of the scenarios; with more than one, tags contain them.
+        at: ``(iteration, agent_steps)`` after which an interrupted run continues; later entries are dropped.
     """
 
     def __init__(self, folder: Path, system: str, kpi: str, labels: Sequence[str], at: tuple[int, int] | None = None):
@@ -45,7 +46,7 @@ class Journal:
     def _cut(self, iteration: int) -> None:
         if self._path.is_file():
             with self._path.open() as file:
-                whole = (row for row in csv.DictReader(file) if row["value"])  # a kill, or a full disk, cuts the last
+                whole = (row for row in csv.DictReader(file) if row["value"])  # the last line may be truncated
                 rows = [row for row in whole if int(row["iteration"]) <= iteration and row["tag"] != FINAL]
             write_text(self._path, _table([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]))
 
@@ -55,7 +56,7 @@ class Journal:
         return "/".join([*first, label, last] if len(self._labels) > 1 else words)
 
     def write(self, figures: Mapping[str, float], iteration: int, agent_steps: int, elapsed_s: float) -> None:
-        """Write figures; those that are not finite are left out."""
+        """Write metrics, except for those that are not finite."""
         figures = {tag: float(figures[tag]) for tag in sorted(figures) if np.isfinite(figures[tag])}
         for tag, value in figures.items():
             self._events.add_scalar(tag, value, agent_steps)
@@ -68,7 +69,7 @@ class Journal:
             file.write(_table(rows))
 
     def update(self, result: Mapping[str, Any]) -> dict[str, float]:
-        """The figures of one of RLlib's updates, by tag."""
+        """Metrics of one of RLlib's updates, by tag."""
         sampled, learned = result["env_runners"], result["learners"]["default_policy"]
         named = {
             "rollout/return_mean": sampled.get("episode_return_mean"),
@@ -108,15 +109,15 @@ class Journal:
     def final(
         self, settings: Mapping[str, Any], score: float, iteration: int, agent_steps: int, elapsed_s: float
     ) -> None:
-        """The score that the run ends with; beside the settings that led to it in TensorBoard's tab "HParams".
+        """Write the final score, also beside the settings in TensorBoard's tab "HParams".
 
-        A run that goes on drops it, as it has no end yet: for TensorBoard it comes a step after the last.
+        A resumed run drops this entry, because it lies one step after the last one.
 
         Args:
-            settings: of the run.
-            score: of its policy, on the final seeds if it has some.
-            iteration: its last.
-            agent_steps: decisions of agents until then.
+            settings: settings of the run.
+            score: score of its policy, on the final seeds if there are any.
+            iteration: last iteration.
+            agent_steps: agents' decisions until then.
             elapsed_s: seconds until then.
         """
         self._events.add_hparams(dict(settings), {FINAL: score}, run_name=".", global_step=agent_steps + 1)

@@ -1,8 +1,8 @@
-"""RLlib's PPO learner for arrays: rows are environment steps that keep their agents, so a critic runs once a step.
+"""RLlib's PPO learner for arrays: a row is an environment step with all agents, so the critic runs once per step.
 
-Does what RLlib's stock learner does (the same loss, the same advantages; a test compares them) without cutting
-fragments into agents' episodes. Several scenarios of different sizes share a minibatch: each brings the same share of
-its rows, in its own shape, so nothing is padded.
+It computes the same loss and advantages as RLlib's stock learner (a test compares them), without cutting fragments into
+agents' episodes. Scenarios of different sizes share a minibatch: each contributes the same fraction of its rows, in its
+own shape, so nothing is padded.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from training.start import Start, adopt
 
 SHUFFLE, CRITIC_FIRST = "shuffle", "critic_first"
 FIGURES = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
-"""What is logged of an update, each the mean over its minibatches."""
+"""Metrics of an update, each the mean over its minibatches."""
 
 
 @dataclass
 class Rows:
-    """Environment steps of scenarios of one shape, ``B`` rows: what a loss is computed on.
+    """Environment steps of scenarios of equal shape, ``B`` rows, as input of the loss.
 
     Attributes:
         batch: ``Columns.OBS`` (parts ``(B, N, …)``) and `STATE` ``(B, …)``.
         actions, logp, advantage, target: ``(B, N, width)`` and ``(B, N)``.
-        weight: share in the loss of each row's agents, ``(B, 1)``, mean over a minibatch's rows about one.
-        share: of these rows in the loss.
+        weight: weight of each row's agents in the loss, ``(B, 1)``; the mean over a minibatch is about one.
+        share: weight of these rows in the loss.
     """
 
     batch: dict[str, Any]
@@ -62,7 +62,7 @@ class Rows:
 
 @dataclass
 class Minibatch:
-    """A share of the rows of every shape, under the name that RLlib's loop asks for."""
+    """A fraction of the rows of every shape, in the form that RLlib's loop expects."""
 
     policy_batches: dict[str, list[Rows]]
 
@@ -77,7 +77,7 @@ class CooperativeLearner(PPOTorchLearner):
     def build(self) -> None:
         """Set up RLlib's parts, then ours."""
         if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(1)  # networks are small: threads cost more than they bring, a multiple on busy cores
+            torch.set_num_threads(1)  # threads slow small networks down, several times on busy cores
         super().build()
         options = self.config.learner_config_dict
         self.settings = Settings.model_validate(options["settings"])
@@ -103,11 +103,11 @@ class CooperativeLearner(PPOTorchLearner):
                 group["lr"] = now["learning_rate"]
 
     def begin(self, start: Start, labels: Sequence[str]) -> None:
-        """Begin with what another run learned.
+        """Start from what another run has learned.
 
         Args:
-            start: that.
-            labels: of this run's scenarios; those that the other had as well keep the moments of their returns.
+            start: weights and moments of the other run.
+            labels: labels of this run's scenarios; those that the other run had too keep the moments of their returns.
         """
         one = self._one
         for policy in (one.policy, one.averaged.module):
@@ -131,7 +131,7 @@ class CooperativeLearner(PPOTorchLearner):
         return self._one.averaged.module
 
     def rows(self, fragments: Sequence[Fragment]) -> list[Rows]:
-        """Values, advantages and targets of all fragments; those of equal shapes joined."""
+        """Rows with advantages and targets from all fragments; fragments of equal shape are joined."""
         found = {k: self._returns(fragment) for k, fragment in enumerate(fragments)}
         moments = self._moments(fragments, found)
         groups: dict[Any, list[int]] = {}
@@ -165,7 +165,7 @@ class CooperativeLearner(PPOTorchLearner):
     def _moments(
         self, fragments: Sequence[Fragment], found: Mapping[int, tuple[np.ndarray, np.ndarray]]
     ) -> dict[int, tuple[float, float, float, float]]:
-        """Scenario → mean and deviation of its advantages, and of its returns (after taking in the new ones)."""
+        """Scenario → mean and deviation of its advantages, and of its returns (the running moments, updated)."""
         moments = {}
         explained = []
         for scenario in sorted({fragment.scenario for fragment in fragments}):
@@ -226,12 +226,12 @@ class CooperativeLearner(PPOTorchLearner):
         decisions = sum(fragment.decisions for fragment in fragments)
         groups = self.rows(fragments)
         parts = max(1, round(decisions / self.settings.minibatch))
-        parts = min(parts, max(map(len, groups)))  # a row is not cut: with many agents it may be more than a minibatch
+        parts = min(parts, max(map(len, groups)))  # rows are not split: with many agents, one may exceed a minibatch
         self._figures = []
         return self._minibatches(groups, num_epochs, parts)
 
     def _minibatches(self, groups: Sequence[Rows], epochs: int, parts: int) -> Iterator[Minibatch]:
-        """Every epoch anew, all rows in random order, an equal share of each group in every minibatch."""
+        """Minibatches of all epochs: rows in a new random order each, with an equal fraction of each group."""
         for _ in range(epochs):
             before = len(self._figures)
             shares = [np.array_split(self._rng.permutation(len(rows)), parts) for rows in groups]
@@ -282,7 +282,7 @@ class CooperativeLearner(PPOTorchLearner):
         return (each * rows.weight).mean(), figures
 
     def after_gradient_based_update(self, *, timesteps: Mapping[str, Any]) -> None:
-        """Take the new weights into their mean, and log the update's figures, once."""
+        """Update the mean of the weights, and log the update's metrics once."""
         self._critic_first = max(0, self._critic_first - 1)
         self._one.averaged.update_parameters(self._one.policy)
         means = torch.stack(self._figures).mean(dim=0).tolist()
@@ -304,7 +304,7 @@ class CooperativeLearner(PPOTorchLearner):
     # -- saving -------------------------------------------------------------------------------------------------
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
-        """RLlib's state, the generator that shuffles, and for how many updates the critic still learns alone."""
+        """RLlib's state, the generator for shuffling, and the remaining number of updates of the critic alone."""
         state = super().get_state(components, not_components=not_components, **kwargs)
         if components is None:
             state[SHUFFLE] = self._rng.bit_generator.state
@@ -312,7 +312,7 @@ class CooperativeLearner(PPOTorchLearner):
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over what `get_state` gave."""
+        """Continue from a state of `get_state`."""
         super().set_state(state)
         if SHUFFLE in state:
             self._rng.bit_generator.state = state[SHUFFLE]
@@ -320,10 +320,10 @@ class CooperativeLearner(PPOTorchLearner):
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    """An array as a tensor; of one that may not be written, as Ray brings them from other processes, a copy."""
+    """An array as a tensor; a read-only array, as Ray delivers from other processes, is copied."""
     return torch.from_numpy(np.require(array, requirements="W"))
 
 
 def _weight(fragment: Fragment, balance: float) -> float:
-    """A fragment's weight in the loss: all its decisions (balance 0), or one share a scenario's plants (1)."""
+    """A fragment's weight in the loss: number of decisions (balance 0), or equal for all scenarios (balance 1)."""
     return len(fragment) * (fragment.decisions / len(fragment)) ** (1 - balance)

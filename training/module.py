@@ -1,6 +1,6 @@
-"""The policy and critic of a system as an RLlib module: shared by all agents, central critic, masked actions (MAPPO).
+"""Policy and critic of a system as an RLlib module: shared by all agents, with a central critic and masks (MAPPO).
 
-The critic belongs to training alone: runners and bundles are built without it.
+Only learners have the critic; runners and bundles are built without it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ STATE = "state"
 """Column of a batch: the state of the whole plant."""
 
 MOMENTUM = 0.99
-"""What an update leaves of the running moments of returns."""
+"""Decay per update of the running moments of returns."""
 
 
 class CooperativeModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
-    """Reads a batch whose observations are named parts ``(…, N, …)`` and whose `STATE` is the plant's.
+    """Module for batches whose observations are named parts ``(…, N, …)`` and whose `STATE` is the plant's state.
 
     ``model_config``: ``network`` (a name in `agents.networks.NETWORKS`), ``shapes`` (the observation's parts),
     ``outputs`` (of the policy), ``columns`` (of the state), ``width``, ``central`` (whether the critic sees the state),
@@ -36,7 +36,7 @@ class CooperativeModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
     """
 
     def setup(self) -> None:
-        """Build the networks; without the critic where only inference is wanted."""
+        """Build the networks; without the critic for inference only."""
         config = self.model_config
         shapes = {name: tuple(shape) for name, shape in config["shapes"].items()}
         self.policy = NETWORKS[config["network"]](shapes, outputs=config["outputs"], width=config["width"])
@@ -49,7 +49,7 @@ class CooperativeModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
             self.averaged.requires_grad_(False)
 
     def get_non_inference_attributes(self) -> list[str]:
-        """What runners need not have."""
+        """Attributes that runners do not need."""
         return ["critic", "returns", "averaged"]
 
     def _forward(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -63,9 +63,9 @@ class CooperativeModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
 class RunningMoments(torch.nn.Module):
     """Mean and standard deviation of each scenario's returns, over the last hundred updates or so.
 
-    Kept as buffers, so that they are saved with the weights; in single precision, which is what RLlib saves, so that a
-    run that goes on from a checkpoint does not differ in the last digits. Hence variances rather than mean squares,
-    whose difference to squared means would lose its digits. Corrected for starting at zero, as Adam's moments are.
+    They are buffers, so that they are saved with the weights. They have single precision, as in RLlib's checkpoints, so
+    that a resumed run is equal to the last digit. Variances are stored rather than mean squares, whose difference to
+    squared means would lose precision. The bias from starting at zero is corrected, as for Adam's moments.
     """
 
     mean: torch.Tensor
@@ -78,7 +78,7 @@ class RunningMoments(torch.nn.Module):
             self.register_buffer(name, torch.zeros(scenarios))
 
     def update(self, scenario: int, values: Tensor) -> None:
-        """Take in the returns of one update, unless some are not finite: one bad fragment must not ruin a long run."""
+        """Add the returns of one update, unless some are not finite: one bad fragment must not ruin a long run."""
         mean, variance = float(values.mean()), float(values.var(correction=0))
         if not math.isfinite(mean + variance):
             return

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation, as matplotlib figures. Indicators and traces come by name: no system is known here."""
+"""Plots of an evaluation as matplotlib figures, independent of any system: indicators and traces come by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.episodes import Episode
 from training.evaluation import Evaluation, short_names
 
 ALIKE = "0.35"
-"""What is drawn once, as it is the same under every controller: rain, a ground that shakes."""
+"""Colour of a curve that is equal under all controllers and drawn once, such as rain or ground motion."""
 
 UNITS = {
     "s": "s",
@@ -40,7 +40,7 @@ UNITS = {
 """Last part of a name → unit."""
 
 WORDS = {"accel": "acceleration", "est": "estimate"}
-"""Parts of names that are short for something."""
+"""Abbreviation in names → its meaning."""
 
 STYLE = {
     "font.size": 10,
@@ -57,14 +57,14 @@ CLOCKS, LONG = (("s", 1.0), ("min", 60.0), ("h", 3600.0)), 180.0
 """Units of time in seconds; an axis takes the first in which it is not longer than that."""
 
 PLAN_S = 900.0
-"""How much of the episode the picture of what each agent did shows."""
+"""Part of the episode that the picture of each agent's choices shows."""
 
 PLAN_AGENTS = 60
 """How many agents it shows at most: a picture of hundreds is too high to be drawn."""
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture in which names are names, one with two `$` is no formula, and titles too long take more lines."""
+    """Write a picture. Names are not parsed as formulas, even with two `$`, and long titles are wrapped."""
     logarithmic = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if axis.get_scale() == "log"]
     powers = {text for axis in logarithmic for text in axis.findobj(Text)}
     for text in set(figure.findobj(Text)) - powers:
@@ -88,17 +88,17 @@ def _plain(name: str) -> str:
 
 
 def _brief(value: float) -> str:
-    """A number with three digits that count, in full: 10,700 and not 1.07e+04."""
+    """A number with three significant digits, without an exponent: 10,700 and not 1.07e+04."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{float(f'{value:.3g}'):,.0f}"
 
 
 def colours(evaluation: Evaluation) -> dict[str, str]:
-    """Controller → colour, the same in every picture."""
+    """Controller → its colour in every picture."""
     return {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(evaluation.controllers)}
 
 
 def headline(evaluation: Evaluation, meaning: str) -> Figure:
-    """The headline indicator of every controller: each episode a dot, the quartiles a box."""
+    """Box plot of the headline indicator of every controller, with a dot for each episode."""
     with mpl.rc_context(STYLE):
         names = list(evaluation.controllers)
         figure = Figure(figsize=(7.5, 1.4 + 0.55 * len(names)), layout="constrained")
@@ -135,12 +135,12 @@ def headline(evaluation: Evaluation, meaning: str) -> Figure:
 
 
 def trade(evaluations: Sequence[Evaluation], settings: Sequence[str], pair: tuple[str, str]) -> Figure:
-    """One indicator against another, a line a controller over the settings of one scenario.
+    """One indicator against another: one line per controller over the settings of a scenario.
 
     Args:
-        evaluations: of the same controllers and seeds, one a setting.
-        settings: what each is told apart by.
-        pair: indicators, across and up: means over episodes.
+        evaluations: evaluations of the same controllers and seeds, one per setting.
+        settings: label of each setting.
+        pair: indicators on the x and the y axis, as means over episodes.
     """
     across, up = pair
     with mpl.rc_context(STYLE):
@@ -168,7 +168,7 @@ def trade(evaluations: Sequence[Evaluation], settings: Sequence[str], pair: tupl
 
 
 def periods(evaluation: Evaluation) -> Figure:
-    """The headline indicator in every period of the service, a bar a controller: means over its episodes."""
+    """The headline indicator in every period of the service, with one bar per controller: means over episodes."""
     with mpl.rc_context(STYLE):
         found, called = evaluation.periods(), short_names(evaluation.controllers)
         figure = Figure(figsize=(7.5, 3.2), layout="constrained")
@@ -202,7 +202,7 @@ def _seeds(evaluation: Evaluation, count: int | None = None) -> str:
 
 
 def over_time(evaluation: Evaluation) -> Figure | None:
-    """The world's totals over time: mean over seeds, with the band from the 10th to the 90th percentile."""
+    """The world's totals over time: mean over seeds, with a band from the 10th to the 90th percentile."""
     traces = list(evaluation.episodes[0].trace)
     if not traces:
         return None
@@ -211,7 +211,7 @@ def over_time(evaluation: Evaluation) -> Figure | None:
         panels = figure.subplots(len(traces), 1, sharex=True, squeeze=False)[:, 0]
         for axes, trace in zip(panels, traces, strict=True):
             stacks = {name: _stack(evaluation, name, trace) for name in evaluation.controllers}
-            for name, colour in _told_apart({name: values for name, (*_, values) in stacks.items()}, evaluation):
+            for name, colour in _distinct_curves({name: values for name, (*_, values) in stacks.items()}, evaluation):
                 since, unit, values = stacks[name]
                 low, high = np.percentile(values, [10, 90], axis=0)
                 axes.fill_between(since, low, high, color=colour, alpha=0.15, lw=0)
@@ -226,8 +226,8 @@ def over_time(evaluation: Evaluation) -> Figure | None:
     return figure
 
 
-def _told_apart(found: dict[str, np.ndarray], evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Controllers that are drawn with their colours: the first alone, in grey, where all have the same values."""
+def _distinct_curves(found: dict[str, np.ndarray], evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Controllers to draw, with their colours; only the first, in grey, if the values of all are equal."""
     first, *others = found.values()
     if others and all(np.array_equal(first, other, equal_nan=True) for other in others):
         return [(next(iter(found)), ALIKE)]
@@ -235,7 +235,7 @@ def _told_apart(found: dict[str, np.ndarray], evaluation: Evaluation) -> list[tu
 
 
 def _legend(figure: Figure, evaluation: Evaluation, panels: Iterable[Any]) -> None:
-    """A line a controller, and one for what is alike under all, if something is, below the panels."""
+    """A legend below the panels: one entry per controller, and one for curves that are the same under all."""
     called = short_names(evaluation.controllers)
     handles = [Line2D([], [], color=colour, lw=1.6, label=called[name]) for name, colour in colours(evaluation).items()]
     if any(line.get_color() == ALIKE for axes in panels for line in axes.lines):
@@ -244,7 +244,7 @@ def _legend(figure: Figure, evaluation: Evaluation, panels: Iterable[Any]) -> No
 
 
 def _since(time_s: np.ndarray) -> tuple[np.ndarray, str]:
-    """Time since the start in a unit that suits its length, and the unit."""
+    """Time since the start in a unit that suits its length, and that unit."""
     since_s = time_s - time_s[0]
     unit, seconds = next((pair for pair in CLOCKS if since_s[-1] <= pair[1] * LONG), CLOCKS[-1])
     return since_s / seconds, unit
@@ -259,14 +259,14 @@ def _stack(evaluation: Evaluation, controller: str, trace: str) -> tuple[np.ndar
 
 
 def plans(evaluation: Evaluation, agents: tuple[str, ...], column: str) -> Figure:
-    """What every agent did over time on the first seed: one bar an agent, one panel a controller.
+    """The choices of every agent over time on the first seed: one bar per agent, one panel per controller.
 
-    Of many agents the first are shown, as the title says.
+    If there are many agents, only the first are shown, as the title says.
 
     Args:
-        evaluation: what was found.
-        agents: the agents' names.
-        column: a reading with one whole number an agent, e.g. ``stage``.
+        evaluation: the evaluation.
+        agents: names of the agents.
+        column: a reading with one whole number per agent, e.g. ``stage``.
     """
     episodes = [episode for episode in evaluation.episodes if episode.seed == evaluation.seeds[0]]
     called = short_names(episode.controller for episode in episodes)
@@ -291,11 +291,11 @@ def plans(evaluation: Evaluation, agents: tuple[str, ...], column: str) -> Figur
 
 
 def courses(evaluation: Evaluation, names: tuple[str, ...], column: str) -> Figure:
-    """A reading over time on the first seed: one panel for everything that it is measured at, one line a controller.
+    """A reading over time on the first seed: one panel per identifier, one line per controller.
 
     Args:
-        evaluation: what was found.
-        names: what it is measured at, in the order of the reading.
+        evaluation: the evaluation.
+        names: identifiers along the reading's axis, in order.
         column: the reading, e.g. ``depth_m``.
     """
     episodes = [episode for episode in evaluation.episodes if episode.seed == evaluation.seeds[0]]
@@ -303,7 +303,7 @@ def courses(evaluation: Evaluation, names: tuple[str, ...], column: str) -> Figu
         figure = Figure(figsize=(9, max(1.3 * len(names) + 1.0, 2.6)), layout="constrained")
         panels = figure.subplots(max(len(names), 1), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         by_name = {played.controller: played for played in episodes}
-        for name, colour in _told_apart({name: one.drawn[column] for name, one in by_name.items()}, evaluation):
+        for name, colour in _distinct_curves({name: one.drawn[column] for name, one in by_name.items()}, evaluation):
             since, unit = _since(by_name[name].time_s)
             for k, axes in enumerate(panels[: len(names)]):
                 axes.plot(since, by_name[name].drawn[column][:, k], color=colour, lw=1.2)
@@ -320,14 +320,14 @@ def courses(evaluation: Evaluation, names: tuple[str, ...], column: str) -> Figu
 
 
 def episode(played: Episode, name: str) -> Figure | None:
-    """One whole episode: the world's totals over time, and what every agent did in the first quarter of an hour.
+    """One whole episode: the world's totals over time, and every agent's choices in the first quarter of an hour.
 
     Args:
         played: the episode.
-        name: where it was.
+        name: name of the scenario.
 
     Returns:
-        The picture; None where the system has nothing drawn.
+        The picture; None if the system draws nothing.
     """
     if not (played.trace or played.drawn):
         return None
@@ -358,13 +358,13 @@ def episode(played: Episode, name: str) -> Figure | None:
 
 
 def _from_zero(axes: Any) -> None:
-    """Let the axis begin at zero, unless something drawn lies below."""
+    """Let the axis begin at zero, unless a curve lies below."""
     if all(np.nanmin(line.get_ydata()) >= 0 for line in axes.lines if len(line.get_ydata())):
         axes.set_ylim(bottom=0)
 
 
 def _bars(axes: Any, time_s: np.ndarray, states: np.ndarray) -> None:
-    """Coloured bars of what each agent was in, from change to change."""
+    """Coloured bars of each agent's choice, from change to change."""
     since = time_s - time_s[0]
     kept = since < PLAN_S
     since, states = since[kept], states[kept]
@@ -381,7 +381,7 @@ def _bars(axes: Any, time_s: np.ndarray, states: np.ndarray) -> None:
 
 
 def _colour(k: int) -> tuple[float, float, float]:
-    """Of one choice of many: once all colours are taken they come again, paler each time."""
+    """Colour of a choice; when the palette is used up it repeats, paler each time."""
     red, green, blue = to_rgb(COLOURS[k % len(COLOURS)])
     left = 0.45 ** (k // len(COLOURS))
     return 1 - left * (1 - red), 1 - left * (1 - green), 1 - left * (1 - blue)

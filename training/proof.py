@@ -1,8 +1,8 @@
-"""What an evaluation says of a bundle, on the bundle's card: its figures, and whether it did harm.
+"""Results of an evaluation on a bundle's card: its figures, and whether the policy does harm.
 
-Harm is to do worse, on test seeds, than the rule of practice that would decide otherwise, the system's fallback. Each
-site that a bundle was tried at is noted by its name. A wider claim, such as ``*`` for any site, must be asked for; it
-is refused where the evaluation does not bear it out.
+Harm means to be worse, on test seeds, than the rule of practice that would decide otherwise, the system's fallback. The
+card records every evaluated site by name. A wider claim, such as ``*`` for any site, must be requested; it is refused
+if the evaluation does not support it.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ def write_cards(
     proven: str | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Write on the card of the first controller of every evaluation what it reached, and whether it did harm.
+    """Write results and verdicts of every evaluation on the card of its first controller.
 
     Args:
-        evaluations: as `training.evaluate.evaluate` gave them.
-        places: the scenario of each.
-        bundles: label of a scenario → the first controller's folder.
-        proven: pattern of sites' names that they are to vouch for together; None: every site for itself.
-        say: told what is not noted, and why.
+        evaluations: results of `training.evaluate.evaluate`.
+        places: scenario of each evaluation.
+        bundles: label of a scenario → folder of the first controller's bundle.
+        proven: pattern of site names that all evaluations together support; None: each supports its own site.
+        say: called with a sentence for every verdict that is not recorded, and the reason.
 
     Raises:
-        CityloopError: if the evaluations do not bear out the pattern; nothing is written then. Or if a bundle cannot
+        CityloopError: if the evaluations do not support the pattern, and then nothing is written; or if a bundle cannot
             be written.
     """
     verdicts = {evaluation.label: no_worse(evaluation) for evaluation in evaluations}
@@ -49,7 +49,7 @@ def write_cards(
         assert bundle is not None
         if verdict is None:
             say(f"{place.label}: whether it does harm is not noted, as {_unshown(evaluation, place.system)}")
-        else:  # one site under several settings: no worse under each
+        else:  # several settings of one site: no worse under each of them
             key = bundle, proven if proven is not None else place.name
             noted[key] = noted.get(key, True) and verdict
         mine = {site: fine for (path, site), fine in noted.items() if path == bundle}
@@ -59,7 +59,8 @@ def write_cards(
 def no_worse(evaluation: Evaluation) -> bool | None:
     """Whether the first controller's mean on test seeds is at most the fallback's.
 
-    None if that was not tried, or nothing came of it: where neither ever did any harm, neither was tried.
+    None if there is no verdict: other seeds, no other controller beside the fallback, or an indicator that is zero in
+    all episodes of both.
     """
     rule = fallback_name(evaluation.scenario.partition("/")[0])
     first = next(iter(evaluation.controllers))
@@ -74,7 +75,7 @@ def _idle(summary: Summary) -> bool:
 
 
 def _unshown(evaluation: Evaluation, system: str) -> str:
-    """Why an evaluation shows nothing."""
+    """Reason why an evaluation gives no verdict."""
     rule = fallback_name(system)
     if evaluation.split == "test" and rule in evaluation.controllers and next(iter(evaluation.controllers)) != rule:
         return f"{evaluation.kpi} was 0 throughout, of {rule} too: take seeds on which something happens"
@@ -82,7 +83,7 @@ def _unshown(evaluation: Evaluation, system: str) -> str:
 
 
 def _check(proven: str, policy: Policy, places: Sequence[Scenario], verdicts: Mapping[str, bool | None]) -> None:
-    """Refuse a claim that was not shown: worse somewhere, not tried everywhere, or only where it was trained."""
+    """Refuse an unsupported claim: worse at a site, a site without verdict, or only training sites evaluated."""
     for place in places:
         if not fnmatchcase(place.name, proven):
             raise CityloopError(f"--proven is {proven!r} and {place.name} is none of these: leave it out")

@@ -1,6 +1,6 @@
-"""The stable-baselines3 reference: the Gymnasium view of a one-junction site, trained by a library of other authors.
+"""The stable-baselines3 reference: the Gymnasium environment of a one-agent site, trained by an independent library.
 
-It guards the RLlib path against being subtly broken: same plant, same features, same reward, same tags, same table.
+It guards against subtle errors in the RLlib path: plant, features, reward, tags and tables are the same.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 from training.algorithm import check_together
+from training.config import describe, parse_settings
 from training.journal import Journal
 from training.settings import Settings, check_budget
 from training.tracking import SPEED, RunFolder
-from training.train import Progress, describe, parse_settings
+from training.train import Progress
 from training.validate import OnEpisodes, Validator
 
 DEFAULTS = Settings()
-"""The trainer's own settings: what both libraries have is set alike."""
+"""Default settings of the trainer, applied to all settings that both libraries have."""
 
 STEPS = 3 * DEFAULTS.fragment
-"""Decisions of each plant between two updates: one agent alone brings few, so it is given more time."""
+"""Decisions of each plant between two updates; more than by default, because a single agent makes few decisions."""
 
 
 def train_reference(
@@ -51,21 +52,21 @@ def train_reference(
     on_episodes: OnEpisodes | None = None,
     command: str = "",
 ) -> Path:
-    """Train stable-baselines3's PPO and return the run's folder, which `training.export.export` understands.
+    """Train stable-baselines3's PPO, and return the run's folder, which `training.export.export` can export.
 
     Args:
         scenario: a scenario with one agent.
-        minutes: stop after so much time; 10 if no bound is given.
-        iterations: stop after so many updates.
-        seed: of weights, exploration and the first training episode.
-        workers: plants that are simulated at once, a process each.
-        out: the run's folder instead of a new one under ``runs/``.
-        on_progress: told after every update.
-        on_episodes: told after every episode of a rule or a policy that is validated.
-        command: the command line that asked for it, for the policy's card.
+        minutes: time limit; 10 minutes if no limit is given.
+        iterations: limit of updates.
+        seed: seed of weights, exploration and the first training episode.
+        workers: number of plants, each in a process of its own.
+        out: folder of the run; default: a new one under ``runs/``.
+        on_progress: called after every update.
+        on_episodes: called after every validation episode of a rule or a policy.
+        command: command line of the run, for the policy's card.
 
     Raises:
-        CityloopError: if the scenario has several agents or is for tests alone, or a number does not fit.
+        CityloopError: if the scenario has several agents or is reserved for tests, or a number is out of range.
     """
     budget = check_budget(minutes, iterations)
     settings = parse_settings({"algorithm": "sb3", "seed": seed, "workers": workers, "width": DEFAULTS.width})
@@ -93,7 +94,7 @@ def train_reference(
 
 
 class _Plant:
-    """Makes the environment in its own process."""
+    """Factory of the environment in its own process."""
 
     def __init__(self, scenario: Scenario):
         self._scenario = scenario
@@ -120,8 +121,8 @@ def _learn(plants: SubprocVecEnv, first: int, settings: Settings, watch: _Watch)
         seed=settings.seed,
         device="cpu",
     )
-    model.set_logger(Logger(None, []))  # its figures are read from memory; its own leaves a temporary folder behind
-    plants.seed(first)  # now: a model that is made gives plants its own seed, which is one of a test
+    model.set_logger(Logger(None, []))  # metrics stay in memory; the default logger leaves a folder behind
+    plants.seed(first)  # after making the model, which seeds the plants with its own, a test seed
     try:
         model.learn(total_timesteps=10**9, callback=watch)
         watch.validate()
@@ -131,7 +132,7 @@ def _learn(plants: SubprocVecEnv, first: int, settings: Settings, watch: _Watch)
 
 
 def flat_policy(model: PPO, shapes: Mapping[str, tuple[int, ...]]) -> FlatPolicy:
-    """The policy of a stable-baselines3 model as a plain network; numbers are scaled as `ActionCodec` has them."""
+    """The policy of a stable-baselines3 model as a plain network, with numbers scaled as by `ActionCodec`."""
     space, last = model.action_space, model.policy.action_net
     weight, bias = last.weight.detach(), last.bias.detach()
     if isinstance(space, spaces.Box):
@@ -145,7 +146,7 @@ def flat_policy(model: PPO, shapes: Mapping[str, tuple[int, ...]]) -> FlatPolicy
 
 
 class _Watch(BaseCallback):
-    """Writes the tags that the trainer writes, validates, and stops when the budget is spent."""
+    """Callback that writes the trainer's tags, validates, and stops when the budget is spent."""
 
     def __init__(
         self,
@@ -200,7 +201,7 @@ class _Watch(BaseCallback):
         figures["train/entropy"] = None if negative is None else -negative
         if self._returns:
             figures["rollout/return_mean"] = float(np.mean(self._returns[-20:]))
-        if self._iteration > 1:  # what is learned from the first comes after it
+        if self._iteration > 1:  # the first rollout includes no time of learning
             figures[SPEED] = STEPS * self._settings.workers / (time.perf_counter() - self._since)
         for kpi in self._system.kpis if self._kpis else ():
             figures[f"kpi/{self._system.name}/{kpi}"] = float(np.mean([row[kpi] for row in self._kpis[-20:]]))
@@ -217,7 +218,7 @@ class _Watch(BaseCallback):
         return time.perf_counter() - self._started
 
     def validate(self) -> None:
-        """Validate the present policy, and keep it if it is among the best so far."""
+        """Validate the current policy, and store it if it is among the best so far."""
         facts = {"iteration": self._iteration, "agent_steps": self.num_timesteps}
         verdict = self._validator(flat_policy(self.model, self._shapes), facts)
         reference = self._validator.reference

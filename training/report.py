@@ -1,4 +1,4 @@
-"""What an evaluation leaves on disk: rows as CSV and Parquet, JSON, pictures, TensorBoard events; all or nothing."""
+"""Files of an evaluation: rows as CSV and Parquet, JSON, pictures, TensorBoard events; written all or nothing."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from typing import Any
 
 import numpy as np
 
+from envs.core.files import write_json
 from envs.core.loop import ControlLoop
 from training import plots
 from training.evaluation import Evaluation, short_names
-from training.tracking import staged, tensorboard, write_json, write_yaml
+from training.tracking import staged, tensorboard, write_yaml
 
 
 def write(evaluation: Evaluation, loop: ControlLoop, out: Path) -> None:
     """Write ``scenario.yaml``, rows, places, periods, ``evaluation.json``, pictures and TensorBoard events.
 
     Args:
-        evaluation: what was found.
-        loop: the scenario with its site and system.
+        evaluation: the evaluation.
+        loop: loop of the scenario, for its site and system.
         out: a new or empty folder.
 
     Raises:
-        CityloopError: if the folder is taken; then nothing is written.
+        CityloopError: if the folder is not empty; nothing is written then.
     """
     rows = [{"controller": name, **row} for name, result in evaluation.controllers.items() for row in result.rows]
     pictures = _pictures(evaluation, loop)
@@ -45,12 +46,12 @@ def write_trade(evaluations: Sequence[Evaluation], pair: tuple[str, str], folder
     """Draw one indicator against another over the settings of one scenario, as ``trade.png``; see `plots.trade`.
 
     Args:
-        evaluations: of the same controllers and seeds, one a setting, which ends its label unless it is the scenario's.
-        pair: indicators, across and up.
-        folder: an existing one.
+        evaluations: evaluations of the same controllers and seeds, one per setting. A changed setting ends the label.
+        pair: indicators on the x and the y axis.
+        folder: an existing folder.
 
     Returns:
-        The file.
+        Path of the picture.
     """
     labels = [evaluation.label for evaluation in evaluations]
     settings = [_setting(label, labels) for label in labels]
@@ -60,7 +61,7 @@ def write_trade(evaluations: Sequence[Evaluation], pair: tuple[str, str], folder
 
 
 def _setting(label: str, labels: Sequence[str]) -> str:
-    """What is changed, as a label says it; nothing where others are this scenario, changed."""
+    """The changed setting in a label; empty for the scenario of which the others are variants."""
     if any(other.startswith(f"{label}-") for other in labels):
         return "unchanged"
     end = label.rpartition("-")[2]
@@ -93,7 +94,7 @@ def _pictures(evaluation: Evaluation, loop: ControlLoop) -> dict[str, Any]:
 def _means(evaluation: Evaluation, controller: str, indicator: str) -> dict[str, float]:
     """Place → mean over a controller's episodes."""
     found = [episode.places[indicator] for episode in evaluation.played(controller)]
-    places = dict.fromkeys(place for one in found for place in one)  # a place may have nothing to tell on some seeds
+    places = dict.fromkeys(place for one in found for place in one)  # a place may lack values on some seeds
     return {place: float(np.mean([one[place] for one in found if place in one])) for place in places}
 
 
@@ -109,7 +110,7 @@ def _write_tables(rows: list[dict[str, Any]], folder: Path) -> None:
 
 
 def _write_places(evaluation: Evaluation, folder: Path) -> None:
-    """``places.csv``: what happened where, one row a controller, seed and place; nothing where no world tells."""
+    """``places.csv``: indicators by place, one row per controller, seed and place; no file if worlds give none."""
     if not evaluation.episodes[0].places:
         return
     indicators = list(evaluation.episodes[0].places)
@@ -123,7 +124,7 @@ def _write_places(evaluation: Evaluation, folder: Path) -> None:
 
 
 def _write_periods(evaluation: Evaluation, folder: Path) -> None:
-    """``periods.csv``: what happened when, one row a controller, seed and period; nothing where no world tells."""
+    """``periods.csv``: indicators by period, one row per controller, seed and period; no file if worlds give none."""
     rows = [
         {"controller": played.controller, "seed": played.seed, "period": period, **values}
         for played in evaluation.episodes
@@ -154,7 +155,7 @@ def _write_events(evaluation: Evaluation, pictures: Sequence[str], folder: Path)
                 board.add_scalar(f"{tag}/{evaluation.kpi}", row[evaluation.kpi], int(row["seed"]))
         for name, paired in evaluation.paired.items():
             board.add_scalar(f"eval/paired/{called[name]}/{evaluation.kpi}", paired.difference, 0)
-        for name in pictures:  # as it lies there: to draw it is most of the work
+        for name in pictures:  # the file itself, because drawing takes most of the time
             board.add_image(f"eval/{name}", imread(folder / f"{name}.png"), 0, dataformats="HWC")
     finally:
         board.close()

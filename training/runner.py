@@ -1,8 +1,8 @@
 """RLlib's environment runner for arrays: many plants of several scenarios, one forward pass, whole fragments.
 
-Replaces RLlib's stock multi-agent runner, which spends about 150 µs of bookkeeping on every agent and step. Plants are
-`envs.core.vector.Vector` objects: simulators in processes of their own, or arrays in this one. They are decided for in
-two halves, so that one half's simulators step while the policy decides for the other.
+It replaces RLlib's stock multi-agent runner, which spends about 150 µs of bookkeeping per agent and step. Plants are
+`envs.core.vector.Vector` objects: simulators in processes of their own, or arrays in this one. They form two halves, so
+that the simulators of one half step while the policy decides for the other.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ WINDOW = 20
 
 
 class Track:
-    """The plants of one scenario that step together, and the fragment that is being written for them."""
+    """Plants of one scenario that step together, and the fragment that they fill."""
 
     def __init__(self, scenario: int, label: str, plants: Vector):
         self.scenario, self.label, self.plants = scenario, label, plants
@@ -50,7 +50,7 @@ class Track:
         self.interventions = 0
 
     def begin(self, length: int, width: int) -> None:
-        """Start a new fragment at the present batch."""
+        """Start a new fragment at the current batch."""
         plants, steps = self.plants, (length, self.plants.num_envs)
         if self.batch is None:
             self.batch = plants.reset()
@@ -79,7 +79,7 @@ class Track:
         self.fragment.observation[t], self.fragment.state[t] = self.batch.observation, self.batch.state
 
     def receive(self, t: int, reward_scale: float) -> list[tuple[float, dict[str, float]]]:
-        """Take in what step t led to; the returns and indicators of episodes that ended."""
+        """Record the results of step ``t``, and return the returns and indicators of the episodes that ended."""
         batch = self.batch = self.plants.receive()
         self.fragment.reward[t] = batch.reward * reward_scale
         self.returns += batch.reward.mean(axis=1)
@@ -99,7 +99,7 @@ class Track:
         return ended
 
     def finish(self) -> Fragment:
-        """The fragment, complete."""
+        """The completed fragment."""
         if self._last:
             observations, states = zip(*self._last, strict=True)
             self.fragment.last_observation = np.concatenate(observations)
@@ -108,7 +108,7 @@ class Track:
 
 
 class Half:
-    """Tracks that are decided for together, their observations padded with zeros to a common size.
+    """Tracks that share forward passes; their observations are padded with zeros to a common size.
 
     The padding is written once: every forward pass reads the same tensors, into which each track copies its rows.
     """
@@ -130,7 +130,7 @@ class Half:
             start += track.rows
 
     def decide(self, t: int, module: Any, codec: ActionCodec, rng: np.random.Generator) -> None:
-        """Draw everyone's actions for step t and send them to the plants."""
+        """Draw the actions of all agents for step ``t``, and send them to the plants."""
         outputs = self._together(t, module) if module.policy.ACROSS else self._mixed(t, module)
         actions, logp = codec.sample(outputs, rng)
         requests = codec.requests(actions)
@@ -150,7 +150,7 @@ class Half:
             return module.policy(self.parts).numpy()
 
     def _together(self, t: int, module: Any) -> np.ndarray:
-        """The same, a forward pass a track, its agents kept together; missing actions are padded as masked."""
+        """Outputs from one forward pass per track, with agents kept together; missing actions are padded as masked."""
         found = []
         for track in self.tracks:
             with torch.no_grad():
@@ -165,15 +165,15 @@ class Half:
 
 @dataclass(frozen=True)
 class Plants:
-    """What a runner is to sample from.
+    """Plants of one scenario from which a runner samples.
 
     Attributes:
-        label: how the scenario is called in figures.
-        make: ``(num_envs, seed)`` → plants; a function or object that can be pickled.
-        num_envs: how many plants.
-        seed: of the first plant's first episode.
-        lots: how many lots to make them in. Two take turns where plants step in other processes while this one
-            computes; one is quicker where they step in this process.
+        label: label of the scenario in metrics.
+        make: ``(num_envs, seed)`` → plants; a picklable function or object.
+        num_envs: number of plants.
+        seed: seed of the first plant's first episode.
+        lots: number of lots that take turns. Two are quicker if plants step in other processes while this one computes,
+            one is quicker if they step in this process.
     """
 
     label: str
@@ -199,7 +199,7 @@ class BatchedRunner(EnvRunner, Checkpointable):
         self.module: Any = None
         self._codec = ActionCodec(config.action_space)
         if not self.worker_index and config.num_env_runners:
-            self.make_module()  # others sample: this one only keeps the weights
+            self.make_module()  # other runners sample: this one only holds the weights
             return
         self.make_env()
         self.make_module()
@@ -214,19 +214,19 @@ class BatchedRunner(EnvRunner, Checkpointable):
         self._halves = [Half(tracks) for tracks in _balanced(self._tracks) if tracks]
 
     def _apart(self, scenario: int) -> int:
-        """How far from a scenario's first seed the plants begin: such as began alike would play alike for ever."""
+        """Offset of the plants' first seeds: runners that begin with equal seeds would play equal episodes for ever."""
         worker = self.worker_index or 0
         if worker <= 1 and not self._done:
             return 0
         return int(np.random.default_rng([self._seed or 0, worker, self._done, scenario]).integers(2**31))
 
     def go_on(self, done: int) -> None:
-        """Begin episodes that this runner's first ones were not, and explore by other draws.
+        """Begin other episodes than this runner's first ones, with other random draws for exploration.
 
-        What a remote runner was at is in no checkpoint, and one that replaces another knows nothing of it either.
+        Checkpoints do not contain the state of a remote runner, nor does a runner that replaces another one know it.
 
         Args:
-            done: iterations that were trained before.
+            done: number of iterations trained before.
         """
         if done:
             self._done = done
@@ -239,12 +239,12 @@ class BatchedRunner(EnvRunner, Checkpointable):
         self.module = spec.build()
 
     def get_spaces(self) -> dict[str, Any]:
-        """One agent's spaces, under the names that RLlib asks for."""
+        """Spaces of one agent, under the keys that RLlib expects."""
         spaces = (self.config.observation_space, self.config.action_space)
         return {INPUT_ENV_SPACES: spaces, INPUT_ENV_SINGLE_SPACES: spaces, DEFAULT_MODULE_ID: spaces}
 
     def assert_healthy(self) -> None:
-        """Fail unless plants and policy are there."""
+        """Raise an error unless plants and policy exist."""
         assert self._tracks
         assert self.module is not None
 
@@ -278,17 +278,18 @@ class BatchedRunner(EnvRunner, Checkpointable):
         self.num_env_steps_sampled_lifetime += steps
         changed = sum(track.interventions for track in self._tracks)
         self.metrics.log_value(INTERVENTION_RATE, changed / decisions, window=1)
-        moved = sum(float((f.actions[1:] != f.actions[:-1]).any(axis=-1).sum()) for f in fragments)
-        self.metrics.log_value(ACTION_RATE, moved / max(1, decisions), window=1)
+        moved = [self._codec.changes(f.actions[:-1], f.actions[1:])[~f.done[:-1]] for f in fragments]  # within episodes
+        if any(map(np.size, moved)):
+            self.metrics.log_value(ACTION_RATE, float(np.concatenate(moved, axis=None).mean()), window=1)
         lost = sum(getattr(track.plants, "lost", 0) for track in self._tracks)
         self.metrics.log_value(LOST, lost, reduce="sum")  # over runners
 
     def get_metrics(self) -> Any:
-        """What was logged since the last call."""
+        """Metrics logged since the last call."""
         return self.metrics.reduce()
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
-        """Weights and counters; unless only some components are asked for, also the generator and the plants."""
+        """Weights and counters; also the generator and the plants, unless only some components are requested."""
         state: dict[str, Any] = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
         if components is None:
             state[OWNER] = self.worker_index or 0
@@ -303,10 +304,10 @@ class BatchedRunner(EnvRunner, Checkpointable):
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over weights (unless they are older than our own), counters, the generator and the plants.
+        """Restore weights (unless they are older than the current ones), counters, the generator and the plants.
 
-        Generator and plants are taken over from a state of this very runner alone: RLlib sends the state of the one in
-        the main process to every runner that replaces a lost one, and all of these would explore alike.
+        Generator and plants are restored only from a state of the same runner. RLlib sends the state of the runner in
+        the main process to every runner that replaces a lost one, and all of these would explore in the same way.
         """
         if COMPONENT_RL_MODULE in state:
             number = state.get(WEIGHTS_SEQ_NO, 0)
@@ -326,11 +327,11 @@ class BatchedRunner(EnvRunner, Checkpointable):
                 track.returns = saved[1].copy()
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[()], dict[str, Any]]:
-        """How RLlib builds this runner anew from a checkpoint."""
+        """Arguments with which RLlib rebuilds this runner from a checkpoint."""
         return (), {"config": self.config}
 
     def get_checkpointable_components(self) -> list[tuple[str, Any]]:
-        """Parts with a state of their own."""
+        """Components with a state of their own."""
         return [(COMPONENT_RL_MODULE, self.module)]
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""How to train: every hyperparameter and its default, and the algorithms that they make up."""
+"""Hyperparameters of training with their defaults, and the algorithms as sets of settings."""
 
 from __future__ import annotations
 
@@ -20,58 +20,58 @@ ALGORITHMS: dict[str, str] = {
     "evolution": "evolution strategies, shared policy",
     "sb3": "PPO, stable-baselines3",
 }
-"""Name → what it is. The first two share every line of code, a critic's view is the only difference; ``backprop`` is
-for systems whose physics is arrays (`training.backprop`), ``evolution`` for plants that answer slowly
-(`training.evolution`); the last is PPO's reference (`training.reference`)."""
+"""Name → description. The first two share all code and differ only in the critic's inputs. ``backprop`` is for
+differentiable plants (`training.backprop`), ``evolution`` for plants with slow responses (`training.evolution`), and
+the last is the reference of PPO (`training.reference`)."""
 
 
 PROCESSES = 256
-"""Plants that get a process each, at most."""
+"""Largest number of plants with processes of their own."""
 
 
 class Settings(Frozen):
-    """How to train. RLlib's own defaults do not suit rewards on a city's scale.
+    """Hyperparameters. RLlib's own defaults do not suit rewards on a city's scale.
 
     Attributes:
         algorithm: a key of `ALGORITHMS`.
-        seed: of weights, exploration and the first training episode.
-        workers: plants of each scenario that are simulated at once: a process each, at most `PROCESSES`, unless they
-            are arrays in this process.
+        seed: seed of weights, exploration and the first training episode.
+        workers: number of plants of each scenario: in processes of their own, at most `PROCESSES`, unless they are
+            arrays in this process.
         population: perturbed policies that ``evolution`` compares in an update, in pairs.
         noise: how far it perturbs them, in proportion to the weights at the start.
-        rows: agents' decisions a step that each scenario brings at least: those with few agents get more plants.
-        runners: Ray actors that sample, each with plants of its own; 0: this process samples.
-        fragment: decisions of each plant between two updates; of ``backprop``, what a gradient reaches back over.
-        feedback: of ``backprop``, how much of a gradient passes through what a policy sees of the plant. In a loop that
-            is closed so often, all of it may grow without bound over a long window; 0: through the plant alone.
-        width: of the networks' hidden layers.
-        gamma: discount a decision, at the shortest decision interval of the run's scenarios. A scenario that decides
-            k times as seldom is discounted by ``gamma**k``, so that a second is worth the same everywhere.
+        rows: least number of agents' decisions per step of each scenario; scenarios with few agents get more plants.
+        runners: number of Ray actors that sample, each with plants of its own; 0: this process samples.
+        fragment: decisions of each plant between two updates; for ``backprop``, the window of a gradient.
+        feedback: for ``backprop``, the fraction of a gradient that passes through the policy's observations. The whole
+            gradient of such a closed loop may grow without bound over a long window; 0: through the plant alone.
+        width: width of the networks' hidden layers.
+        gamma: discount factor per decision, at the shortest decision interval of the run's scenarios. A scenario whose
+            interval is k times as long is discounted by ``gamma**k``, so that a second is worth the same everywhere.
         gae_lambda: decay of generalised advantage estimation.
-        learning_rate: at the start.
-        learning_rate_end: at the end of the budget; linear between.
+        learning_rate: learning rate at the start.
+        learning_rate_end: learning rate at the end of the budget; linear in between.
         clip: PPO's clip range.
-        entropy: weight of the entropy bonus, at the start.
-        entropy_end: the same at the end of the budget; linear between.
-        epochs: passes over each batch, at most.
-        advantage_clip: advantages are kept within so many standard deviations: a gridlock shall not drown all else.
-        target_kl: no further pass once an epoch moved the policy by more than 1.5 times this (mean KL divergence).
-        minibatch: agent-decisions a gradient step.
+        entropy: weight of the entropy bonus at the start.
+        entropy_end: weight of the entropy bonus at the end of the budget; linear in between.
+        epochs: most passes over each batch.
+        advantage_clip: bound of advantages in standard deviations, so that a gridlock does not dominate an update.
+        target_kl: no further pass after an epoch that moved the policy by over 1.5 times this (mean KL divergence).
+        minibatch: agents' decisions per gradient step.
         grad_clip: largest norm of a gradient.
-        value_weight: of the critic's loss.
-        value_huber: where the critic's loss turns from square to linear, in standard deviations of the returns.
-        normalise_values: whether the critic learns returns in standard deviations of each scenario's own (running).
-        reward_scale: rewards are multiplied by it, to keep values near one.
-        averaging: of the policy that is validated and kept, the running mean of the learned weights: how much of it an
-            update leaves. Single updates swing; their mean does not. 0: the latest weights.
-        balance: 0: every decision counts alike, so scenarios with many agents dominate; 1: every scenario counts alike.
+        value_weight: weight of the critic's loss.
+        value_huber: point at which the critic's loss turns from square to linear, in standard deviations of returns.
+        normalise_values: whether the critic learns returns in running standard deviations of each scenario.
+        reward_scale: factor of rewards, to keep values near one.
+        averaging: decay per update of the running mean of weights, which is the policy that is validated and stored.
+            The mean fluctuates less than single updates. 0: the latest weights.
+        balance: 0: decisions have equal weight, so scenarios with many agents dominate; 1: scenarios have equal weight.
         validate_every: updates between two validations.
-        validation_seeds: episodes a validation, of each scenario.
-        finalists: how many of the best policies are validated again at the end, on fresh validation seeds.
-        final_seeds: episodes of that last validation, and of the rules beside it, of each scenario; 0: there is none.
-        patience: stop after so many validations without a better score; 0: never.
-        critic_first: updates in which the critic alone learns, where a policy begins with what was learned (`--start`)
-            and its critic anew: what such a critic thinks of its actions would spoil it.
+        validation_seeds: episodes per validation and scenario.
+        finalists: number of the best policies that are validated again at the end, on fresh validation seeds.
+        final_seeds: episodes per scenario of that last validation, and of the rules beside it; 0: there is none.
+        patience: stop after this number of validations without a better score; 0: never.
+        critic_first: updates in which only the critic learns, if a policy starts from learned weights (`--start`) with
+            a new critic, whose first estimates would spoil the policy.
     """
 
     algorithm: Algorithm = "mappo"
@@ -110,7 +110,7 @@ class Settings(Frozen):
     critic_first: int = Field(default=10, ge=0)
 
     def plants(self, agents: int) -> int:
-        """How many plants a scenario with so many agents is sampled from."""
+        """Number of plants of a scenario with the given number of agents."""
         return max(self.workers, -(-self.rows // agents))
 
     def at(self, fraction: float) -> dict[str, float]:
@@ -123,11 +123,11 @@ class Settings(Frozen):
 
 
 def check_budget(minutes: float | None, iterations: int | None) -> dict[str, Any]:
-    """Make sure that a training has an end; the same as plain numbers.
+    """Check the limits of a training, and return them as plain numbers.
 
     Args:
-        minutes: how long it takes; None: no bound.
-        iterations: how many updates; None: no bound.
+        minutes: time limit; None: no limit.
+        iterations: limit of updates; None: no limit.
 
     Raises:
         CityloopError: if one of them is not a number, not finite, or not above 0.

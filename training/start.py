@@ -1,6 +1,6 @@
-"""What another run learned, to begin with: to tune a policy to a place of one's own, or to go on with more to see.
+"""Starting a run from the weights of another: to tune a policy to a new place, or to continue with more scenarios.
 
-Of a run that is no longer there its bundle may do: the policy is in it, the critic is not.
+The bundle of a run can replace the run itself: it holds the policy, but not the critic.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from envs.core.scenario import read_yaml
 from training.validate import Weights, kept
 
 MODULE = Path("learner_group/learner/rl_module/default_policy/module_state.pkl")
-"""Where RLlib keeps the weights in a checkpoint."""
+"""Path of the weights in a checkpoint of RLlib."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a run has learned.
+    """Weights that a run has learned.
 
     Attributes:
-        run: its folder, or the bundle's.
-        policy: weights of its best policy, or of another that it kept.
-        decisions: that they have seen.
-        command: the command lines that made the run.
-        critic: weights of its critic; none if it has none.
+        run: folder of the run, or of the bundle.
+        policy: weights of its best policy, or of another that it stored.
+        decisions: number of decisions on which they were trained.
+        command: command lines of the run.
+        critic: weights of its critic; empty if there is none.
         returns: label of a scenario → moments of its returns (fields of `training.module.RunningMoments`).
     """
 
@@ -46,15 +46,16 @@ class Start:
 
 
 def read_start(run: Path, update: int | None = None, system: str | None = None) -> Start:
-    """What a run's folder holds; like `cityloop train --resume` it trusts a folder of one's own, with its pickle.
+    """Read the weights of a run. Like `cityloop train --resume`, it trusts the user's own folder, which has a pickle.
 
     Args:
-        run: the folder, or a bundle.
-        update: the policy that was validated after it, instead of the best; the critic is always the last one.
-        system: refuse a bundle of another one.
+        run: folder of the run, or of a bundle.
+        update: number of the update after which the policy was validated; None: the best policy. The critic is always
+            the last one.
+        system: system of which a bundle must be.
 
     Raises:
-        CityloopError: if there is no such policy in it, it was cut off, or another version made it.
+        CityloopError: if there is no such policy, or the folder is truncated or of an incompatible version.
     """
     if (run / CARD).is_file():
         return _of_bundle(run, update, system)
@@ -69,17 +70,17 @@ def read_start(run: Path, update: int | None = None, system: str | None = None) 
 def _of_bundle(bundle: Path, update: int | None, system: str | None) -> Start:
     if update is not None:
         raise CityloopError(f"update is {update}, and bundle {bundle} holds one policy: leave it out")
-    from training.imported import imported  # exports, which takes all that training does
+    from training.imported import imported  # deferred: it needs the imports of a training
 
     card, weights = imported(bundle, system)
     return Start(bundle, weights, card.training.decisions, card.training.command)
 
 
 def check_whole(content: Mapping[str, Any], run: str, *keys: str) -> None:
-    """Refuse a run whose ``config.yaml`` lacks one of these keys.
+    """Check that a run's ``config.yaml`` has the given keys.
 
     Raises:
-        CityloopError: if it does.
+        CityloopError: if one is missing.
     """
     if not set(keys) <= content.keys():
         raise CityloopError(
@@ -88,7 +89,7 @@ def check_whole(content: Mapping[str, Any], run: str, *keys: str) -> None:
 
 
 def _critic(run: Path, labels: list[str]) -> tuple[Weights, dict[str, dict[str, float]]]:
-    """Weights of the critic in the last checkpoint, and moments of returns; nothing if it is no PPO's."""
+    """Weights of the critic in the last checkpoint, and moments of returns; both empty unless the run is PPO's."""
     pointer = run / "checkpoints" / "latest"
     file = pointer.parent / pointer.read_text().strip() / MODULE if pointer.is_file() else pointer
     if file == pointer or not file.is_file():
@@ -100,7 +101,7 @@ def _critic(run: Path, labels: list[str]) -> tuple[Weights, dict[str, dict[str, 
 
 
 def _label(plain: Mapping[str, Any], run: Path) -> str:
-    """How a scenario of ``config.yaml`` is called; not at all if its files are no longer there."""
+    """Label of a scenario in ``config.yaml``; empty if it can no longer be read, e.g. because its files are gone."""
     try:
         return get_system(plain["system"]).scenario_class.parse(plain, str(run)).label
     except CityloopError:
@@ -108,10 +109,10 @@ def _label(plain: Mapping[str, Any], run: Path) -> str:
 
 
 def adopt(network: torch.nn.Module, weights: Weights, run: Path) -> None:
-    """Take over weights by name. Inputs that a layer has got since, behind those it had, begin without effect.
+    """Copy weights by name. Inputs that were appended to a layer since then start with zero weights.
 
     Raises:
-        CityloopError: if the networks differ otherwise.
+        CityloopError: if the networks differ in another way.
     """
     grown = {}
     for name, tensor in network.state_dict().items():

@@ -1,6 +1,6 @@
-"""Several trainings that differ in some settings, through Ray Tune: a small grid, or a random search.
+"""Hyperparameter sweeps with Ray Tune: a small grid, or a random search.
 
-Every trial is a run like any other, in a folder of its own under the sweep's, so one TensorBoard shows them all.
+Every trial is an ordinary run, in a folder of its own under the sweep's, so that one TensorBoard shows all trials.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,17 +20,19 @@ import yaml
 from ray import tune
 
 from envs.core.errors import CityloopError
+from envs.core.files import read_json, write_json
 from envs.core.scenario import Scenario
 from training.algorithm import ray_session
+from training.config import parse_settings
 from training.settings import Settings
-from training.tracking import RUNS, free_path, read_json, refuse_taken, stamp, write_json
-from training.train import parse_settings, train
+from training.tracking import RUNS, new_folder, refuse_taken, stamp
+from training.train import train
 
 SAMPLES = 8
-"""Trials of a random search, unless said otherwise."""
+"""Default number of trials of a random search."""
 
 SCORED_ON = ("validation_seeds", "final_seeds")
-"""Settings that say on which seeds a run's score is found: of trials with others the scores say nothing."""
+"""Settings that determine the seeds of a run's score; scores of trials that differ in them cannot be compared."""
 
 Progress = Callable[[int, int, float], None]
 """Called with trials done, trials in all, and the best score so far."""
@@ -38,14 +40,14 @@ Progress = Callable[[int, int, float], None]
 
 @dataclass(frozen=True)
 class Trial:
-    """One training.
+    """One trial.
 
     Attributes:
-        settings: what was varied.
-        score: of its policy on the final seeds (on the validation seeds if there are none), lower is better; None if
-            it failed.
-        run: its folder.
-        problem: why it failed.
+        settings: the varied settings.
+        score: score of its policy on the final seeds (on the validation seeds if there are none), lower is better; None
+            if the trial failed.
+        run: folder of the run.
+        problem: reason of a failure.
     """
 
     settings: dict[str, Any]
@@ -55,13 +57,13 @@ class Trial:
 
 
 def read_space(items: Sequence[str]) -> tuple[dict[str, Any], int | None]:
-    """What is to be varied, for Ray Tune; and of how many trials a grid consists, None for a random search.
+    """The search space for Ray Tune, and the number of trials of a grid, None for a random search.
 
     Args:
         items: ``KEY=a,b,c`` (each value), ``KEY=low:high`` (uniform) or ``KEY=log:low:high`` (log-uniform).
 
     Raises:
-        CityloopError: naming the first that cannot be used.
+        CityloopError: for the first item that cannot be used.
     """
     space: dict[str, Any] = {}
     for item in items:
@@ -104,7 +106,7 @@ def _range(key: str, text: str) -> Any:
 
 
 def _step(key: str) -> int:
-    """What values of a setting are multiples of."""
+    """Step of which values of a setting are multiples."""
     steps = (getattr(limit, "multiple_of", None) for limit in Settings.model_fields[key].metadata)
     return next((step for step in steps if step is not None), 1)
 
@@ -122,19 +124,19 @@ def sweep(
     """Train once for every combination of settings, or for random ones.
 
     Args:
-        scenarios: what to train on.
-        items: what to vary, see `read_space`.
-        samples: trials of a random search, `SAMPLES` unless given; a grid is tried once.
-        parallel: trials at a time.
-        out: the sweep's folder instead of a new one under ``runs/``.
-        on_progress: told whenever a trial has ended.
-        common: what `training.train.train` takes, the same for all trials.
+        scenarios: training scenarios.
+        items: settings to vary, see `read_space`.
+        samples: trials of a random search, default `SAMPLES`; a grid is tried once.
+        parallel: number of parallel trials.
+        out: folder of the sweep; default: a new one under ``runs/``.
+        on_progress: called whenever a trial has ended.
+        common: arguments of `training.train.train` for all trials.
 
     Returns:
-        The sweep's folder, with all trials in ``sweep.json``, and the trials, the best first.
+        Folder of the sweep, with all trials in ``sweep.json``, and the trials, best first.
 
     Raises:
-        CityloopError: if what is to be varied cannot be, or every trial failed.
+        CityloopError: if a setting cannot be varied, or every trial failed.
     """
     space, grid = read_space(items)
     if samples is not None and grid is not None:
@@ -144,14 +146,17 @@ def sweep(
     both = next((key for key in space if key in fixed), None)
     if both is not None:
         raise CityloopError(f"{both} is {fixed[both]!r}, and --sweep {both} gives it other values: give one of them")
-    folder = free_path(RUNS / scenarios[0].system / "sweep", stamp()) if out is None else Path(out)
-    refuse_taken(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    if out is None:
+        folder = new_folder(RUNS / scenarios[0].system / "sweep", stamp())
+    else:
+        folder = Path(out)
+        refuse_taken(folder)
+        folder.mkdir(exist_ok=True)
     run = partial(_trial, scenarios=list(scenarios), folder=folder.resolve(), common=common)
     watch = _Watch(on_progress, grid or samples or SAMPLES)
     runners = int(fixed.get("runners", 0))
     cpus = parallel * (1 + _most(space.get("runners", runners)))
-    with _told_of_its_trials(folder, watch), ray_session(cpus=cpus), _quiet():
+    with _resume_hints(folder, watch), ray_session(cpus=cpus), _quiet():
         tuner = tune.Tuner(
             tune.with_resources(run, partial(_room, runners=runners)),
             param_space=space,
@@ -184,7 +189,7 @@ def _most(values: Any) -> int:
 
 
 def _room(config: Mapping[str, Any], runners: int) -> tune.PlacementGroupFactory:
-    """What a trial takes: a core, and one for each of its runners, in the order in which RLlib asks for them."""
+    """Resources of a trial: one core, and one for each of its runners, in the order of RLlib's requests."""
     return tune.PlacementGroupFactory([{"CPU": 1.0}] * (1 + int(config.get("runners", runners))))
 
 
@@ -194,18 +199,9 @@ def _name(settings: Mapping[str, Any]) -> str:
     )
 
 
-def _own_folder(folder: Path, name: str) -> Path:
-    """A new folder for one trial: others may draw the same settings at the same moment."""
-    while True:
-        run = free_path(folder, name)
-        with suppress(FileExistsError):
-            run.mkdir()
-            return run
-
-
 def _trial(config: dict[str, Any], scenarios: list[Scenario], folder: Path, common: dict[str, Any]) -> None:
-    """One trial, in a process of Ray's."""
-    run = _own_folder(folder, _name(config))
+    """Run one trial, in a process of Ray."""
+    run = new_folder(folder, _name(config))  # another trial may draw the same settings at the same time
 
     def on_progress(news: Mapping[str, Any]) -> None:
         if "validation" in news:
@@ -231,34 +227,34 @@ def _outcome(result: Any, folder: Path) -> Trial:
 
 
 class _Watch(tune.Callback):
-    """Counts trials as they end."""
+    """Reports progress when a trial ends."""
 
     def __init__(self, on_progress: Progress | None, total: int):
-        self._told, self._total, self._done, self._best = on_progress, total, 0, math.inf
+        self._on_progress, self._total, self._done, self._best = on_progress, total, 0, math.inf
         self.ended: set[str] = set()
-        """Names of the folders of trials that are done."""
+        """Folder names of finished trials."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray Tune writes it to disk; a terminal cannot be."""
-        return {**self.__dict__, "_told": None}
+        """State without the progress callback: Ray Tune pickles it, and a terminal cannot be pickled."""
+        return {**self.__dict__, "_on_progress": None}
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """One more is done."""
+        """Count a finished trial."""
         self._done += 1
         last = trial.last_result or {}
         self._best = min(self._best, float(last.get("score", math.inf)))
         self.ended.add(Path(last.get("run", "")).name)
-        if self._told is not None:
-            self._told(self._done, self._total, self._best)
+        if self._on_progress is not None:
+            self._on_progress(self._done, self._total, self._best)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """So it is, though it failed."""
+        """Count a failed trial."""
         self.on_trial_complete(iteration, trials, trial)
 
 
 @contextmanager
-def _told_of_its_trials(folder: Path, watch: _Watch) -> Iterator[None]:
-    """Say with an interruption how each trial goes on that was under way: they are runs, and a sweep is none."""
+def _resume_hints(folder: Path, watch: _Watch) -> Iterator[None]:
+    """Add to an interruption the commands that resume the trials in progress. A trial is a run, the sweep is not."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -271,7 +267,7 @@ def _told_of_its_trials(folder: Path, watch: _Watch) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray Tune without its reports and loggers, as the trials write their own; nor does it swallow a Ctrl-C."""
+    """Disable Ray Tune's reports and loggers, because trials write their own, and its handler of Ctrl-C."""
     settings = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}
     settings["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     before = {name: os.environ.get(name) for name in settings}

@@ -1,13 +1,12 @@
-"""Run folders: where a run keeps what it made, written so that a kill leaves nothing half-written, and held by one run.
+"""Run folders: written so that a kill leaves no partial file, and locked by one run at a time.
 
-Shared by the trainer, the evaluator and the exporter. What goes into the files is theirs to say.
+They are shared by the trainer, the evaluator and the exporter, which determine the contents of the files.
 """
 
 from __future__ import annotations
 
 import io
 import itertools
-import json
 import os
 import platform
 import secrets
@@ -15,7 +14,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,16 +24,17 @@ import yaml
 
 from envs.core import files
 from envs.core.errors import CityloopError
+from envs.core.files import write_text, write_whole
 from envs.core.scenario import Scenario
 
 RUNS = Path("runs")
-"""Where runs lie, from the folder in which the command was given."""
+"""Folder of all runs, relative to the working directory."""
 
 LOCK = "run.lock"
-"""The file in a run folder that the process which writes there holds locked; the lock ends with the process."""
+"""Lock file of a run folder, locked by the process that writes there; the lock ends with the process."""
 
 SPEED = "time/agent_steps_per_s"
-"""Tag of an update's decisions of agents over the seconds that it took to sample and to learn; validation is apart."""
+"""Tag of agents' decisions per second of an update, sampling and learning included, validation excluded."""
 
 PACKAGES = {
     "cityloop": "cityloop",
@@ -49,7 +49,7 @@ PACKAGES = {
 
 
 def versions() -> dict[str, str]:
-    """What a result was made with: Python, the packages that decide it, and the commit (``-dirty``: with changes)."""
+    """Versions behind a result: Python, the packages that affect it, and the commit (``-dirty``: with changes)."""
     found = {"python": platform.python_version()}
     for name, distribution in PACKAGES.items():
         try:
@@ -74,68 +74,36 @@ def _commit() -> str:
 
 
 def stamp() -> str:
-    """This moment as ``YYYYmmdd-HHMMSS``, local time."""
+    """The current local time as ``YYYYmmdd-HHMMSS``."""
     return datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
-def write_bytes(path: Path, content: bytes, private: bool = False) -> None:
-    """Write a file whole or not at all, see `files.write_bytes`; for its owner alone if it is private. Its folder is
-    made.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(path, content, mode=0o600 if private else 0o666)
-
-
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a learner's state as torch has it, whole or not at all.
+    """Write a learner's state in torch's format, atomically.
 
-    Of a file that torch itself writes to a full disk, the error does not say so.
+    It is serialised in memory first, because torch's own error on a full disk does not name the cause.
     """
     import torch
 
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    write_bytes(path, buffer.getvalue())
-
-
-def write_text(path: Path, content: str) -> None:
-    """Write text whole or not at all."""
-    write_bytes(path, content.encode())
-
-
-def write_json(path: Path, content: Any, private: bool = False) -> None:
-    """Write JSON whole or not at all, as `write_bytes`. NaN and infinities are refused: they are not JSON."""
-    write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(), private)
+    write_whole(path, buffer.getvalue())
 
 
 def write_yaml(path: Path, content: Any) -> None:
-    """Write YAML whole or not at all, keys in their order."""
+    """Write a YAML file atomically, with keys in the given order."""
     write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        CityloopError: if it is missing or is not JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise CityloopError(f"file {path} cannot be read ({error.strerror}): give an existing JSON file") from None
-    except ValueError as error:
-        raise CityloopError(f"file {path} is not valid JSON ({error}): it was altered or cut off") from None
-
-
 def refuse_taken(path: Path, whole: bool = False) -> None:
-    """Make sure that a folder can be made at a path; nothing is ever overwritten.
+    """Check that a folder can be made at a path without overwriting anything.
 
     Args:
-        path: of the folder.
-        whole: whether a finished folder takes the place of an empty one that is there, see `staged`.
+        path: path of the folder.
+        whole: whether a finished folder replaces an empty one at the path, see `staged`.
 
     Raises:
-        CityloopError: if something is there already, or one may not write there.
+        CityloopError: if the path is taken, or not writable.
     """
     if whole and path.is_dir() and path.samefile(Path.cwd()):
         raise CityloopError(f"{path} is the folder that you are in, and a finished one takes its place: give a new one")
@@ -145,17 +113,31 @@ def refuse_taken(path: Path, whole: bool = False) -> None:
 
 
 def free_path(parent: Path, name: str) -> Path:
-    """The first of ``name``, ``name-2``, ``name-3``, … that is not there yet."""
+    """The first of ``name``, ``name-2``, ``name-3``, … that does not exist."""
     tries = (parent / (name if k == 1 else f"{name}-{k}") for k in itertools.count(1))
     return next(path for path in tries if not path.exists())
 
 
-@contextmanager
-def staged(path: Path) -> Iterator[Path]:
-    """A folder to fill that becomes ``path`` when all went well, and vanishes otherwise.
+def new_folder(parent: Path, name: str) -> Path:
+    """Create a folder with the first free name (`free_path`), also if other processes do so at the same time.
 
     Raises:
-        CityloopError: if ``path`` is taken, or the folder that this process is in.
+        CityloopError: if the parent is not writable.
+    """
+    files.make_folder(parent, "folder")
+    while True:
+        folder = free_path(parent, name)
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``path`` on success, and is removed otherwise.
+
+    Raises:
+        CityloopError: if ``path`` is taken, or is the working directory.
     """
     refuse_taken(path, whole=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
@@ -169,10 +151,10 @@ def staged(path: Path) -> Iterator[Path]:
 
 
 class RunFolder:
-    """One run's folder, held by this process until it is closed or ends. Use ``with``.
+    """Folder of a run, locked by this process until it is closed or the process ends. Use ``with``.
 
     Attributes:
-        path: ``runs/<system>/<scenario>/<algo>/<stamp>-s<seed>/``, or what the user gave.
+        path: ``runs/<system>/<scenario>/<algo>/<stamp>-s<seed>/``, or the user's choice.
     """
 
     def __init__(self, path: Path, made: bool = False):
@@ -191,18 +173,18 @@ class RunFolder:
         """A new run's folder.
 
         Args:
-            scenarios: what is run on; several of them share a folder named by their number.
-            algo: e.g. ``mappo``.
-            seed: the run's seed.
-            out: a new or empty folder to use instead of one under ``root``.
-            root: where runs lie.
+            scenarios: scenarios of the run; several of them share a folder named by their number.
+            algo: algorithm, e.g. ``mappo``.
+            seed: seed of the run.
+            out: a new or empty folder; default: a new one under ``root``.
+            root: folder of all runs.
 
         Raises:
-            CityloopError: if ``out`` holds something already.
+            CityloopError: if ``out`` is not empty.
         """
         if out is None:
             name = scenarios[0].name if len(scenarios) == 1 else f"{len(scenarios)}-scenarios"
-            out = free_path(root / scenarios[0].system / name / algo, f"{stamp()}-s{seed}")
+            return cls(new_folder(root / scenarios[0].system / name / algo, f"{stamp()}-s{seed}"), made=True)
         refuse_taken(out)
         made = not out.exists()
         out.mkdir(exist_ok=True)
@@ -210,17 +192,17 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """An existing run's folder, to go on writing there.
+        """Open the folder of an existing run, to continue writing there.
 
         Raises:
-            CityloopError: if it does not exist, is no run's folder, or another run holds it.
+            CityloopError: if it does not exist, is not the folder of a run, or is locked by another run.
         """
         if not (path / LOCK).is_file():
             raise CityloopError(f"{path} is no run folder: give one that `cityloop train` made")
         return cls(path)
 
     def close(self) -> None:
-        """Let go of the folder. May be called twice."""
+        """Release the folder. May be called twice."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -231,7 +213,7 @@ class RunFolder:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.close()
         if error is not None and [each.name for each in self.path.iterdir()] == [LOCK]:
-            (self.path / LOCK).unlink()  # refused before it began: nothing is left, or the empty folder that was given
+            (self.path / LOCK).unlink()  # refused before the start: leave no new folder
             if self._made:
                 self.path.rmdir()
 
@@ -240,8 +222,8 @@ def tensorboard(folder: Path, purge_after: int | None = None) -> Any:
     """A TensorBoard writer (`torch.utils.tensorboard.SummaryWriter`) into a folder; close it.
 
     Args:
-        folder: where events go.
-        purge_after: events of later steps that are there already do not count any more.
+        folder: folder of the events.
+        purge_after: existing events of later steps are discarded.
     """
     from torch.utils.tensorboard import SummaryWriter
 
@@ -251,10 +233,10 @@ def tensorboard(folder: Path, purge_after: int | None = None) -> Any:
 
 
 class _PassedOn:
-    """A hook for errors of threads that leaves out those of TensorBoard's: whoever writes or flushes next raises them.
+    """Exception hook for threads that ignores TensorBoard's, because the next write or flush raises them again.
 
     Args:
-        before: the hook for all others.
+        before: the hook for all other threads.
     """
 
     def __init__(self, before: Callable[[threading.ExceptHookArgs], object]):

@@ -1,4 +1,4 @@
-"""How a policy comes to be: RLlib trains it, validation seeds choose the best, nothing is lost to a kill.
+"""Training runs: RLlib trains a policy, validation selects the best, and a killed run can be resumed without loss.
 
 A run folder holds ``config.yaml`` (the resolved whole), ``versions.json``, TensorBoard events, ``metrics.csv``,
 ``checkpoints/`` (RLlib's, for resuming on this machine), ``candidates/`` and ``best/`` (plain weights).
@@ -13,24 +13,24 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from agents import find_bundle
 from envs.core import files
 from envs.core.errors import CityloopError
-from envs.core.frozen import first_problem
+from envs.core.files import read_json, write_json, write_text
 from envs.core.registry import get_system, load_scenario
 from envs.core.scenario import Scenario, read_yaml
 from training.algorithm import Learner, Ppo, Task, check_together, ray_session, task_of
 from training.backprop import Backprop
+from training.config import describe, parse_settings, read_config
 from training.evolution import Evolution
 from training.journal import Journal
-from training.settings import ALGORITHMS, Settings, check_budget
+from training.settings import Settings, check_budget
 from training.start import Start, check_whole, read_start
-from training.tracking import SPEED, RunFolder, read_json, versions, write_json, write_text, write_yaml
+from training.tracking import SPEED, RunFolder, write_yaml
 from training.validate import OnEpisodes, Validator
 
 LOGGER = logging.getLogger(__name__)
@@ -39,10 +39,10 @@ Progress = Callable[[Mapping[str, Any]], None]
 """Called after every update with ``fraction`` done, ``iteration``, ``elapsed_s`` and the latest figures."""
 
 SAVE_EVERY_S = 15.0
-"""Updates are checkpointed at least so far apart (saving takes time); the last one always is."""
+"""Least seconds between two checkpoints, because saving takes time; the last update is always saved."""
 
 NO_BOUND = {"minutes": None, "iterations": None}
-"""A budget that nobody has set."""
+"""A budget without limits."""
 
 
 def train(
@@ -62,22 +62,22 @@ def train(
     """Train a policy and return the run's folder.
 
     Args:
-        scenarios: what to train on, one or several of one system, or their references; ignored when resuming.
-        minutes: stop after so much time (of all sessions together). Without a bound: 30 minutes, or what a run that
-            goes on began with.
-        iterations: stop after so many updates.
-        out: the run's folder instead of a new one under ``runs/``.
-        resume: a run's folder to go on with, from its last checkpoint.
-        start: the folder of a run whose best policy a new run is to begin with, and with its critic if it has one; or
-            a bundle, or the name of a policy that ships: their critic begins anew, and learns alone at first.
-        start_update: begin with the policy that it kept after this update, not with its best.
-        on_progress: told after every update.
-        on_episodes: told after every episode of a rule or a policy that is validated.
-        command: the command line that asked for it, for the policy's card.
-        settings: fields of `training.settings.Settings`, over those that suit the system (`System.training`).
+        scenarios: one or several training scenarios of one system, or their references; ignored when resuming.
+        minutes: time limit over all sessions of the run. Default if there is no limit: 30 minutes, or the limits with
+            which a resumed run began.
+        iterations: limit of updates.
+        out: folder of the run; default: a new one under ``runs/``.
+        resume: folder of a run to resume from its last checkpoint.
+        start: folder of a run from whose best policy, and critic if it has one, a new run starts; or a bundle, or the
+            name of a shipped policy, with which a new critic is trained and at first learns alone.
+        start_update: start from the policy that was validated after this update; None: from the best.
+        on_progress: called after every update.
+        on_episodes: called after every validation episode of a rule or a policy.
+        command: command line of the run, for the policy's card.
+        settings: fields of `training.settings.Settings`; defaults are those for the system (`System.training`).
 
     Raises:
-        CityloopError: if a setting or a bound does not fit, or the folder is held by another run.
+        CityloopError: if a setting or a limit does not fit, or the folder is locked by another run.
     """
     given = check_budget(minutes, iterations)
     if resume is not None and start is not None:
@@ -89,68 +89,127 @@ def train(
         raise CityloopError(
             f"start_update is {start_update}: it says which policy of a run to begin with, so give start"
         )
-    learned: Start | None = None
     if resume is not None:
-        folder = RunFolder.open(Path(resume))
-        try:
-            content, chosen, places = _begun(folder.path)
-        except CityloopError:
-            folder.close()
-            raise
-        budget = content["budget"] if given == NO_BOUND else given
+        plan = _resumed(Path(resume), given, command)
     else:
         listed = [scenarios] if isinstance(scenarios, (str, Scenario)) else list(scenarios)
-        places = [place if isinstance(place, Scenario) else load_scenario(place) for place in listed]
-        if not places:
-            raise CityloopError("there is nothing to train on: give at least one scenario")
-        check_together(places)
-        learned = None if start is None else _learned(str(start), start_update, places[0])
-        suited = get_system(places[0].system).training.get(str(settings.get("algorithm", "mappo")), {})
-        chosen = parse_settings({**suited, **settings})
-        if chosen.algorithm == "sb3":
-            raise CityloopError("algorithm is 'sb3': train it by `--algo sb3`, or training.reference.train_reference")
-        budget = given
-        _check_reach(learned, chosen, iterations)
-        folder = RunFolder.create(places, chosen.algorithm, chosen.seed, None if out is None else Path(out))
-    if budget == NO_BOUND:
-        budget["minutes"] = 30.0
+        places = [load_scenario(place) for place in listed]
+        plan = _new(places, settings, given, start, start_update, None if out is None else Path(out))
+    chosen, folder = plan.settings, plan.folder
     ray = nullcontext() if chosen.algorithm in OTHERS else ray_session(cpus=chosen.runners + 1)
     with (
-        _told_of_its_run(folder.path),
+        _resume_hint(folder.path),
         folder,
         ray,
-        closing(_Run(places, chosen, folder.path, budget, on_episodes)) as run,
+        closing(_Run(plan.scenarios, chosen, folder.path, plan.budget, on_episodes)) as run,
     ):
         if resume is None:
-            run.start(command, learned)
+            run.start(command, plan.learned)
         else:
             run.resume()
-            if budget != content["budget"]:  # what it takes to do the same again is no longer what it was
-                longer = {"budget": budget, "command": f"{content['command']}\n{command}".strip()}
-                write_yaml(folder.path / "config.yaml", content | longer)
+            if plan.config is not None:
+                write_yaml(folder.path / "config.yaml", plan.config)
         run.loop(on_progress)
     return folder.path
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """A run that is about to start or resume.
+
+    Attributes:
+        folder: folder of the run, locked by this process.
+        scenarios: training scenarios.
+        settings: hyperparameters.
+        budget: ``minutes`` and ``iterations``, each a limit or None.
+        learned: weights from which a new run starts.
+        config: ``config.yaml`` of a resumed run whose budget changes.
+    """
+
+    folder: RunFolder
+    scenarios: list[Scenario]
+    settings: Settings
+    budget: Mapping[str, Any]
+    learned: Start | None = None
+    config: Mapping[str, Any] | None = None
+
+
+def _new(
+    scenarios: list[Scenario],
+    settings: Mapping[str, Any],
+    given: Mapping[str, Any],
+    start: str | Path | None,
+    start_update: int | None,
+    out: Path | None,
+) -> _Plan:
+    """A new run: settings on top of those for the system, and a new folder."""
+    if not scenarios:
+        raise CityloopError("there is nothing to train on: give at least one scenario")
+    check_together(scenarios)
+    learned = None if start is None else _learned(str(start), start_update, scenarios[0])
+    suited = get_system(scenarios[0].system).training.get(str(settings.get("algorithm", "mappo")), {})
+    chosen = parse_settings({**suited, **settings})
+    if chosen.algorithm == "sb3":
+        raise CityloopError("algorithm is 'sb3': train it by `--algo sb3`, or training.reference.train_reference")
+    _check_reach(learned, chosen, given["iterations"])
+    folder = RunFolder.create(scenarios, chosen.algorithm, chosen.seed, out)
+    return _Plan(folder, scenarios, chosen, _bounded(given), learned)
+
+
+def _resumed(path: Path, given: Mapping[str, Any], command: str) -> _Plan:
+    """A run that resumes from its last checkpoint, with its original budget unless another is given."""
+    folder = RunFolder.open(path)
+    try:
+        content, chosen, scenarios = _begun(path)
+    except BaseException:
+        folder.close()
+        raise
+    before = content["budget"]
+    budget = _bounded(before if given == NO_BOUND else given)
+    longer = {"budget": budget, "command": f"{content['command']}\n{command}".strip()}
+    return _Plan(folder, scenarios, chosen, budget, config=content | longer if budget != before else None)
+
+
+def _begun(run: Path) -> tuple[dict[str, Any], Settings, list[Scenario]]:
+    """``config.yaml`` of a run to resume, with its settings and scenarios."""
+    content = read_yaml(run / "config.yaml")
+    chosen, scenarios = read_config(content, str(run))
+    check_whole(content, str(run), "budget", "command")
+    check_whole(content["budget"] or {}, str(run), *NO_BOUND)
+    if chosen.algorithm == "sb3":
+        raise CityloopError(f"run {run} is a stable-baselines3 reference and cannot go on: start it anew")
+    return content, chosen, scenarios
+
+
+def _bounded(budget: Mapping[str, Any]) -> dict[str, Any]:
+    """The budget; half an hour if it has no limit."""
+    return {**budget, "minutes": 30.0} if budget == NO_BOUND else dict(budget)
+
+
 def _learned(start: str, update: int | None, place: Scenario) -> Start:
-    """What a run or bundle holds, or the policy that ships under this name."""
+    """Weights of a run, a bundle, or the shipped policy of this name."""
     site = get_system(place.system).load_site(place)
     return read_start(find_bundle(start, site) or Path(start), update, place.system)
 
 
 def _check_reach(learned: Start | None, settings: Settings, iterations: int | None) -> None:
-    """Refuse a run that would be over before its policy learns: at first the critic does alone, if it begins anew."""
-    alone = learned is not None and not learned.critic and settings.algorithm not in OTHERS
-    if alone and iterations is not None and iterations <= settings.critic_first:
+    """Refuse a run that would end before its policy learns, because a new critic learns alone at first."""
+    alone = 0 if learned is None else _critic_alone(learned, settings)
+    if alone and iterations is not None and iterations <= alone:
         raise CityloopError(
             f"iterations is {iterations}, and of a start without a critic that learns alone for "
             f"{settings.critic_first} updates: give more, or a smaller critic_first"
         )
 
 
+def _critic_alone(learned: Start, settings: Settings) -> int:
+    """Number of updates in which only the new critic learns, because the policy starts from learned weights."""
+    return 0 if learned.critic or settings.algorithm in OTHERS else settings.critic_first
+
+
 @contextmanager
-def _told_of_its_run(run: Path) -> Iterator[None]:
-    """Say with an interruption or a full disk how the run goes on, and where it lies if the latter names no file."""
+def _resume_hint(run: Path) -> Iterator[None]:
+    """Add to an interruption, or to an error of a full disk, the resuming command and, if it has none, a file name."""
     try:
         yield
     except (OSError, KeyboardInterrupt) as error:
@@ -163,77 +222,21 @@ def _told_of_its_run(run: Path) -> Iterator[None]:
         raise
 
 
-def _begun(run: Path) -> tuple[dict[str, Any], Settings, list[Scenario]]:
-    """What a run that is to go on began as: its ``config.yaml``, settings and scenarios."""
-    content = read_yaml(run / "config.yaml")
-    chosen, places = read_config(content, str(run))
-    if chosen.algorithm == "sb3":
-        raise CityloopError(f"run {run} is a stable-baselines3 reference and cannot go on: start it anew")
-    return content, chosen, places
-
-
-def parse_settings(values: Mapping[str, Any]) -> Settings:
-    """Settings from plain data.
-
-    Raises:
-        CityloopError: naming the first that does not fit.
-    """
-    try:
-        return Settings.model_validate(dict(values))
-    except ValidationError as error:
-        raise CityloopError(f"training settings: {first_problem(error)}") from None
-
-
-def read_config(content: Mapping[str, Any], where: str) -> tuple[Settings, list[Scenario]]:
-    """Settings and scenarios of a run from its ``config.yaml``.
-
-    Raises:
-        CityloopError: if it was cut off, or another version made it.
-    """
-    check_whole(content, where, "scenarios", "settings")
-    scenarios = [get_system(plain["system"]).scenario_class.parse(plain, where) for plain in content["scenarios"]]
-    return parse_settings(content["settings"]), scenarios
-
-
-def describe(
-    folder: Path,
-    network: str,
-    scenarios: Sequence[Scenario],
-    settings: Settings,
-    budget: Mapping[str, Any],
-    command: str,
-    start: Start | None = None,
-) -> None:
-    """Write a run's ``config.yaml`` and ``versions.json``: all that it takes to do the same again."""
-    content = {
-        "command": command if start is None else f"{start.command}\n{command}",
-        "algorithm": ALGORITHMS[settings.algorithm],
-        "network": network,
-        "scenarios": [scenario.model_dump(mode="json") for scenario in scenarios],
-        "settings": settings.model_dump(),
-        "budget": dict(budget),
-    }
-    if start is not None:
-        content["start"] = {"run": str(start.run), "decisions": start.decisions}
-    write_yaml(folder / "config.yaml", content)
-    write_json(folder / "versions.json", versions())
-
-
 OTHERS: dict[str, Any] = {"backprop": Backprop, "evolution": Evolution}
-"""Algorithm → its learner, where it is not RLlib's PPO."""
+"""Algorithm → its learner, for algorithms other than RLlib's PPO."""
 
 
 def decisions_of_update(task: Task, scenarios: Sequence[Scenario], settings: Settings) -> list[int]:
-    """Decisions that plants of each scenario take for an update."""
+    """Number of decisions in each scenario's plants per update."""
     if settings.algorithm == "evolution":
         return [settings.population * settings.workers * scenario.decisions for scenario in scenarios]
-    if settings.algorithm == "backprop":  # its plants are one lot, in this process
+    if settings.algorithm == "backprop":  # its plants form one lot, in this process
         return [settings.workers * settings.fragment for _ in scenarios]
     return [plants.num_envs * settings.fragment * max(1, settings.runners) for plants in task.plants]
 
 
 class _Run:
-    """One training run in progress: owns the learner, the validator and the journal."""
+    """A training run in progress, which owns the learner, the validator and the journal."""
 
     def __init__(
         self,
@@ -246,7 +249,7 @@ class _Run:
         self.scenarios, self.settings, self.folder, self.budget = scenarios, settings, folder, budget
         self.system = get_system(scenarios[0].system)
         self.iteration, self.elapsed_s, self._saved_s = 0, 0.0, 0.0
-        self._alone = 0  # updates in which the policy does not learn yet: they are no lack of success
+        self._alone = 0  # the policy does not learn yet in these updates, so they do not count against its patience
         self.task = task_of(scenarios, settings)
         self.validator = Validator(scenarios, settings, self.task.network, folder, on_episodes)
         kind = OTHERS.get(settings.algorithm, Ppo)
@@ -258,10 +261,10 @@ class _Run:
         self._sim_s = sum(n * scenario.decision_s for n, scenario in zip(each, scenarios, strict=True))
 
     def start(self, command: str, learned: Start | None = None) -> None:
-        """Take over what another run learned, write down what is to be done, and run the rules for comparison."""
+        """Start from the weights of another run if given, write the configuration, and run the rules for comparison."""
         if learned is not None:
             self.learner.begin(learned)
-            self._alone = 0 if learned.critic else self.settings.critic_first
+            self._alone = _critic_alone(learned, self.settings)
         describe(self.folder, self.task.network, self.scenarios, self.settings, self.budget, command, learned)
         self._journal(None)
 
@@ -281,12 +284,13 @@ class _Run:
     # -- what a run survives ------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Checkpoint the last completed update; the pointer moves when all is written."""
+        """Checkpoint the last completed update; the pointer moves after everything is written."""
         folder = self.folder / "checkpoints"
         name = f"{self.iteration:06d}"
         self.learner.save((folder / name).resolve())
-        files.sync_tree(folder / name)  # the pointer must not outlive in a power cut what it points to
-        progress = {"iteration": self.iteration, "elapsed_s": self.elapsed_s, "validator": self.validator.state()}
+        files.sync_tree(folder / name)  # after a power cut, the pointer must not refer to a missing checkpoint
+        progress: dict[str, Any] = {"iteration": self.iteration, "elapsed_s": self.elapsed_s, "alone": self._alone}
+        progress |= {"validator": self.validator.state()}
         write_json(folder / name / "progress.json", progress)
         write_text(folder / "latest", name)
         for old in folder.iterdir():
@@ -295,10 +299,10 @@ class _Run:
         self._saved_s = self.elapsed_s
 
     def resume(self) -> None:
-        """Go on from the last checkpoint.
+        """Resume from the last checkpoint.
 
         Raises:
-            CityloopError: if the run has none, or one that cannot be read.
+            CityloopError: if there is none, or it cannot be read.
         """
         pointer = self.folder / "checkpoints" / "latest"
         if not pointer.is_file():
@@ -308,14 +312,14 @@ class _Run:
             self.learner.restore(checkpoint.resolve())
         except CityloopError:
             raise
-        except Exception as error:  # torch, pickle and RLlib each have their own for a file that is not whole
+        except Exception as error:  # torch, pickle and RLlib raise different errors for truncated files
             raise CityloopError(
                 f"checkpoint {checkpoint} cannot be read ({type(error).__name__}): it was altered or cut off; "
                 "begin a new run with what was learned by --start"
             ) from error
         progress = read_json(checkpoint / "progress.json")
         self.iteration, self.elapsed_s = progress["iteration"], progress["elapsed_s"]
-        self._saved_s = self.elapsed_s
+        self._saved_s, self._alone = self.elapsed_s, progress.get("alone", 0)  # older runs lack it
         self.validator.restore(progress["validator"])
         self._journal((self.iteration, self._agent_steps))
 
@@ -326,21 +330,32 @@ class _Run:
         return self.iteration * self._decisions
 
     def fraction(self) -> float:
-        """Share of the budget that is spent."""
+        """Fraction of the budget that is spent."""
         shares = [0.0]
         if self.budget["iterations"]:
             shares.append(self.iteration / self.budget["iterations"])
         if self.budget["minutes"]:
             shares.append(self.elapsed_s / 60 / self.budget["minutes"])
+        return 1.0 if self._tired else min(1.0, max(shares))
+
+    @property
+    def _tired(self) -> bool:
+        """Whether the last `Settings.patience` validations did not improve on the best score."""
         patience = self.settings.patience
-        tired = patience and self.validator.stale >= patience and self.iteration > self._alone
-        return 1.0 if tired else min(1.0, max(shares))
+        return bool(patience and self.validator.stale >= patience and self.iteration > self._alone)
 
     def loop(self, on_progress: Progress | None) -> None:
-        """Update until the budget is spent; validate now and then, and choose the policy at the end."""
+        """Update until the budget is spent, validate at intervals, and choose the policy at the end."""
         if self.fraction() >= 1.0:
             spent = f"{self.iteration} updates in {self.elapsed_s / 60:.3g} min"
-            LOGGER.warning("%s has had its time (%s): give more --minutes or --iterations to go on", self.folder, spent)
+            if self._tired:
+                stale = self.validator.stale
+                LOGGER.warning(
+                    "%s has ended (%s): patience, as %d validations were no better", self.folder, spent, stale
+                )
+            else:
+                more = "give more --minutes or --iterations to go on"
+                LOGGER.warning("%s has had its time (%s): %s", self.folder, spent, more)
         while self.fraction() < 1.0:
             started = time.perf_counter()
             figures = self.update()
@@ -359,12 +374,12 @@ class _Run:
             self.journal.final(settings, score, self.iteration, self._agent_steps, self.elapsed_s)
 
     def _spent(self, elapsed_s: float) -> bool:
-        """Whether the budget ends with this update."""
+        """Whether the budget is spent after this update."""
         iterations, minutes = self.budget["iterations"], self.budget["minutes"]
         return bool((iterations and self.iteration >= iterations) or (minutes and elapsed_s / 60 >= minutes))
 
     def update(self) -> dict[str, float]:
-        """Sample and learn once; the figures, which are also written down."""
+        """Sample and learn once; writes the metrics and returns them."""
         assert self.journal is not None
         started = time.perf_counter()
         result = self.learner.update(self.fraction())
@@ -379,7 +394,7 @@ class _Run:
         return figures
 
     def validate(self) -> dict[str, float]:
-        """Validate the present policy; the rules' lines are drawn beside its own."""
+        """Validate the current policy, and log its indicators beside those of the rules."""
         assert self.journal is not None
         facts = {"iteration": self.iteration, "agent_steps": self._agent_steps}
         verdict = self.validator(self.learner.policy, facts)

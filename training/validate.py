@@ -1,8 +1,8 @@
-"""Validation: greedy episodes of the policy on validation seeds, beside the rules; the best policies kept on disk.
+"""Validation: greedy episodes of the policy on validation seeds, beside the rules; the best policies are stored.
 
-The score is what policies are chosen by: the geometric mean over scenarios of the headline indicator's mean, as a ratio
-to the best rule's mean on the same seeds: where an episode of one of them is void (`System.failure_voids`), its seed
-counts for none. Means, not medians: one gridlock in a hundred episodes must count.
+Policies are selected by their score: the geometric mean over scenarios of the mean headline indicator, divided by the
+best rule's mean on the same seeds. If an episode of one of them is void (`System.failure_voids`), its seed is left out
+for all. Means are used rather than medians, because one gridlock in a hundred episodes must count.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from agents import make_controller, references
 from agents.networks import NETWORKS, PolicyNetwork
 from envs.core import files
 from envs.core.errors import CityloopError
+from envs.core.files import read_json, write_json, write_whole
 from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
@@ -30,11 +31,10 @@ from envs.core.world import Controller, Coordination, Observation, Requests
 from training.actions import ActionCodec
 from training.episodes import Episode, EpisodePool, Task, cores
 from training.settings import Settings
-from training.tracking import read_json, write_bytes, write_json
 
 WEIGHTS = "weights.npz"
 SMOOTHING = 0.05
-"""Share of the rules' mean that is added to both sides of a ratio, for indicators that can be zero."""
+"""Fraction of the rules' mean that is added to numerator and denominator, for indicators that can be zero."""
 
 Weights = Mapping[str, np.ndarray]
 """Name → weights of a policy."""
@@ -46,17 +46,17 @@ Played = Sequence[Sequence[Mapping[str, float]]]
 """Indicators of every episode, by scenario."""
 
 OnEpisodes = Callable[[str, int, int], None]
-"""Called after every episode that is no training with what it is for, how many of those are over, and of how many."""
+"""Called after every episode outside training with (purpose, episodes done, episodes in all)."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a validation found.
+    """Result of a validation.
 
     Attributes:
-        means: of every indicator.
+        means: mean of every indicator.
         score: see the module.
-        episode: one whole episode of the first scenario, to look at.
+        episode: one whole episode of the first scenario, for a picture.
     """
 
     means: Means
@@ -65,13 +65,13 @@ class Verdict:
 
 
 class NetworkController(Controller):
-    """A policy network in torch as a controller: takes its most probable actions.
+    """A policy network in torch as a controller that takes the most probable actions.
 
     Args:
         policy: observation parts → outputs.
-        codec: what outputs mean.
-        name: how it is called.
-        coordination: how agents agree at the site.
+        codec: meaning of the outputs.
+        name: name of the controller.
+        coordination: coordination of the agents at the site.
     """
 
     def __init__(
@@ -90,16 +90,16 @@ class NetworkController(Controller):
 
 
 def kept(run: Path, update: int | None = None) -> tuple[Weights, dict[str, Any]]:
-    """The weights of a run's best policy, or of another that it kept, and how it came to be (``iteration``, …).
+    """Weights of a run's best policy, or of another that it stored, and facts about it (``iteration``, …).
 
-    The run may go on meanwhile, and find a better one: both are of one policy all the same.
+    Weights and facts belong to the same policy, even if the run is in progress and finds a better one meanwhile.
 
     Args:
-        run: its folder.
-        update: after which it was validated; None: the best.
+        run: folder of the run.
+        update: number of the update after which the policy was validated; None: the best.
 
     Raises:
-        CityloopError: if the run has no such policy, or what is kept of it was altered.
+        CityloopError: if the run has no such policy, or its files were altered.
     """
     if not run.is_dir():
         raise CityloopError(f"run {run} does not exist: give a folder that `cityloop train` made")
@@ -132,7 +132,7 @@ def read_weights(path: Path) -> Weights:
     """Plain weights that `write_weights` wrote.
 
     Raises:
-        CityloopError: if the file is not whole.
+        CityloopError: if the file is truncated or altered.
     """
     try:
         with np.load(path) as arrays:
@@ -165,18 +165,18 @@ def _controller(network: str, width: int, name: str, site: Any) -> Controller:
 
 
 class Validator:
-    """Keeps processes for validation, and the best policies so far.
+    """Owner of the processes for validation, and of the best policies so far.
 
     Args:
-        scenarios: what is trained on; the first seeds of their ``validation`` splits are used.
-        settings: how many seeds, and how many finalists.
+        scenarios: training scenarios; the first seeds of their ``validation`` splits are used.
+        settings: hyperparameters, for the numbers of seeds and of finalists.
         network: a key of `agents.networks.NETWORKS`.
-        folder: the run's; ``references.json``, episodes of rules, ``candidates/`` and ``best/`` are written there.
-        on_episodes: told after every episode.
+        folder: folder of the run, for ``references.json``, episodes of rules, ``candidates/`` and ``best/``.
+        on_episodes: called after every episode.
 
     Attributes:
-        best: the lowest score so far.
-        stale: validations since it was reached.
+        best: lowest score so far.
+        stale: number of validations since then.
         reference: rule → means.
     """
 
@@ -208,11 +208,11 @@ class Validator:
         return self._open
 
     def refer(self) -> None:
-        """Run the rules on the validation seeds, or read what they reached before."""
+        """Run the rules on the validation seeds, or read their earlier results."""
         path, each = self.folder / "references.json", self.folder / "reference_episodes.json"
         if path.is_file():
             self.reference = read_json(path)
-            self._rules = read_json(each) if each.is_file() else {}  # there is none of earlier versions
+            self._rules = read_json(each) if each.is_file() else {}  # earlier versions wrote none
             return
         self._rules = self._played_by_rules(0, self.settings.validation_seeds)
         void = self._void(self._rules.values())
@@ -226,7 +226,7 @@ class Validator:
         return {name: _kpis(found[name]) for name in names}
 
     def _final_rules(self) -> dict[str, Played]:
-        """What the rules reached on the final seeds, which a run that goes on need not find out again."""
+        """Results of the rules on the final seeds; a resumed run reads them instead of running the rules again."""
         path = self.folder / "final_reference_episodes.json"
         if not path.is_file():
             write_json(path, self._played_by_rules(self.settings.validation_seeds, self.settings.final_seeds))
@@ -234,11 +234,11 @@ class Validator:
         return rules
 
     def __call__(self, policy: torch.nn.Module, facts: Mapping[str, float]) -> Verdict:
-        """Validate a policy and keep it if it is among the best so far.
+        """Validate a policy, and store it if it is among the best so far.
 
         Args:
             policy: the network.
-            facts: written beside the weights; ``iteration`` names them.
+            facts: facts stored beside the weights; ``iteration`` is part of their name.
         """
         name = f"{int(facts['iteration']):06d}"
         place = self.folder / "candidates" / name
@@ -261,9 +261,9 @@ class Validator:
         return Verdict(means, score, episodes[0][0])
 
     def settle(self) -> dict[str, float]:
-        """Validate the finalists on fresh validation seeds; the best of them is the run's policy. Their scores.
+        """Validate the finalists on fresh validation seeds, make the best the run's policy, and return their scores.
 
-        A single one is validated, too: scores of several runs are compared.
+        A single finalist is validated too, because scores are compared between runs.
         """
         seeds = self.settings.final_seeds
         if not seeds or not self.candidates:
@@ -284,9 +284,9 @@ class Validator:
         return scores
 
     def _promote(self, name: str) -> None:
-        """Make a candidate the best, its weights and its facts at once: whoever exports has both of one policy."""
+        """Make a candidate the best policy, replacing weights and facts at once, so that exports are consistent."""
         source, draft = self.folder / "candidates" / name, self.folder / f".best{files.DRAFT}"
-        shutil.rmtree(draft, ignore_errors=True)  # a process that was killed may have left it
+        shutil.rmtree(draft, ignore_errors=True)  # it may remain from a killed process
         try:
             draft.mkdir()
             shutil.copyfile(source / WEIGHTS, draft / WEIGHTS)
@@ -296,11 +296,11 @@ class Validator:
             shutil.rmtree(draft, ignore_errors=True)
 
     def score(self, means: Means, rules: Mapping[str, Means] | None = None) -> float:
-        """The geometric mean over scenarios of the ratio to the best rule; lower is better, below 1 beats the rules.
+        """Geometric mean over scenarios of the ratio to the best rule; lower is better, below 1 beats the rules.
 
         Args:
-            means: the policy's.
-            rules: the rules', on the same seeds; none are known: `reference`.
+            means: means of the policy.
+            rules: means of the rules on the same seeds; default: `reference`.
         """
         logs = []
         for label, mean in means.items():
@@ -310,7 +310,7 @@ class Validator:
         return float(np.exp(np.mean(logs)))
 
     def _episodes(self, what: str, names: Sequence[str], skip: int, seeds: int) -> dict[str, list[list[Episode]]]:
-        """Controller → scenario → episodes; ``what`` is said meanwhile."""
+        """Controller → scenario → episodes; ``what`` is passed to the progress display."""
         chosen = [scenario.seeds.validation.after(skip, seeds) for scenario in self.scenarios]
         tasks = [Task(name, seed, place) for name in names for place, mine in enumerate(chosen) for seed in mine]
         told = None if self._on_episodes is None else partial(self._on_episodes, what)
@@ -318,7 +318,7 @@ class Validator:
         return {name: [[next(episodes) for _ in range(seeds)] for _ in self.scenarios] for name in names}
 
     def _void(self, played: Iterable[Played]) -> list[set[int]]:
-        """By scenario, at which places somebody's episode is void."""
+        """For every scenario, the indices of seeds on which an episode of any controller is void."""
         void: list[set[int]] = [set() for _ in self.scenarios]
         for one in played if self.system.failure_voids else ():
             for places, mine in zip(void, one, strict=True):
@@ -328,20 +328,20 @@ class Validator:
     def _means(self, played: Played, void: Sequence[Collection[int]]) -> Means:
         means = {}
         for scenario, mine, places in zip(self.scenarios, played, void, strict=True):
-            # If all are void, a doubtful figure for a curve: a run does not end over it, an evaluation does.
+            # If all are void, void episodes are averaged, because a doubtful point of a curve must not end a run.
             valid = [kpis for k, kpis in enumerate(mine) if k not in places] or mine
             means[scenario.label] = {kpi: float(np.mean([kpis[kpi] for kpis in valid])) for kpi in mine[0]}
         return means
 
     def state(self) -> dict[str, Any]:
-        """What a run that goes on has to know, as plain data."""
+        """State for resuming a run, as plain data."""
         return {"best": self.best if np.isfinite(self.best) else None, "stale": self.stale, "kept": self.candidates}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` gave."""
+        """Continue from a state of `state`."""
         self.best = float("inf") if state["best"] is None else state["best"]
         self.stale = state["stale"]
-        # One that was put aside after the checkpoint is gone, and what put it aside will be found once more, or not.
+        # A candidate removed after the checkpoint is gone; the one that replaced it may be found again, or not.
         kept = self.folder / "candidates"
         self.candidates = {name: score for name, score in state["kept"].items() if (kept / name / WEIGHTS).is_file()}
 
@@ -357,7 +357,7 @@ def _kpis(episodes: Sequence[Sequence[Episode]]) -> Played:
 
 
 def _check_seeds(scenario: Scenario, settings: Settings) -> None:
-    """Refuse, before anything is trained, to validate on more seeds than there are for it."""
+    """Refuse, before training begins, to validate on more seeds than the split has."""
     try:
         scenario.seeds.validation.after(settings.validation_seeds, settings.final_seeds)
     except CityloopError as error:
@@ -369,4 +369,4 @@ def write_weights(path: Path, policy: torch.nn.Module) -> None:
     """Write a policy's plain weights (no pickle)."""
     buffer = io.BytesIO()
     np.savez(buffer, **{name: value.detach().cpu().numpy() for name, value in policy.state_dict().items()})
-    write_bytes(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue())

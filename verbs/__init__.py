@@ -1,7 +1,7 @@
-"""The verbs of the command line, each thin around the library call of the same name; `cityloop.py` lists them.
+"""The verbs of the command line, each a thin layer over the library call of the same name; `cityloop.py` lists them.
 
-Results for people are tables; ``--json`` makes them data. What the user gave and cannot be used ends in one sentence
-(`CityloopError`). Heavy libraries are imported where needed. Here lies what several verbs share.
+Results for people are tables; ``--json`` gives data. Unusable input ends with one sentence (`CityloopError`). Heavy
+libraries are imported where needed. This module has the code that several verbs share.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ Settings = Annotated[
 ]
 
 OUT = ("--out", "--output", "-o")
-"""How the options are spelled that say where something is written to."""
+"""Spellings of the options for output paths."""
 
 _COMMA = re.compile(r",(?![^\[{]*[\]}])")
-"""Between two values of ``--each``; those within a list are its own."""
+"""Pattern of the comma between two values of ``--each``; commas within a list do not separate values."""
 
 NewFolder = Annotated[Path | None, typer.Option(*OUT, help="A new folder instead of one under runs/.")]
 
 
 def chosen_scenario(ref: str, settings: Sequence[str] | None) -> Scenario:
-    """A scenario by its reference, with what `Settings` change.
+    """A scenario by its reference, with changed settings.
 
     Raises:
-        CityloopError: if it is unknown, or cannot be so.
+        CityloopError: if the reference is unknown or a setting does not fit.
     """
     scenario = load_scenario(ref)
     changes = parse_settings(settings)
@@ -49,15 +49,15 @@ def chosen_scenario(ref: str, settings: Sequence[str] | None) -> Scenario:
 
 
 def variants(ref: str, settings: Sequence[str] | None, each: Sequence[str] | None) -> list[Scenario]:
-    """A scenario with every combination of the values of ``--each``, told apart by their names.
+    """Variants of a scenario with every combination of the values of ``--each``, distinguished by their names.
 
     Args:
-        ref: its reference.
-        settings: what ``--set`` changes in all of them.
+        ref: reference of the scenario.
+        settings: changes by ``--set``, for all variants.
         each: ``KEY=A,B`` of ``--each``.
 
     Raises:
-        CityloopError: if it is unknown, or cannot be so.
+        CityloopError: if the reference is unknown or a setting does not fit.
     """
     choices: dict[str, list[dict[str, Any]]] = {}
     for item in each or ():
@@ -80,10 +80,10 @@ def _variant(scenario: Scenario, change: dict[str, Any]) -> Scenario:
 
 
 def command_line(words: Sequence[str]) -> str:
-    """A verb's command line as cards tell it: what was asked for, not where on this machine it was written to.
+    """A verb's command line for cards, without the paths of its output on this machine.
 
     Args:
-        words: the verb and what follows.
+        words: the verb and its arguments.
     """
     kept: list[str] = []
     for word in words:

@@ -1,4 +1,4 @@
-"""``cityloop audit`` and ``cityloop replay``: what a service did, whether its log is whole, and all of it once more."""
+"""``cityloop audit`` and ``cityloop replay``: show and verify a service's log, and recompute its decisions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look into the audit log of a service, and check it.", no_args_is_help=True)
 
 END_S = 2.5e11
-"""Seconds since 1970 up to which a time can be told as a date: the year 9892, and calendars end with 9999."""
+"""Upper bound of seconds since 1970 that are shown as a date: the year 9892; calendars end with 9999."""
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -33,10 +33,10 @@ Until = Annotated[str | None, typer.Option(help="Until when, likewise.", show_de
 
 
 def moment(text: str | None) -> float | None:
-    """A time from the command line in seconds since 1970: ISO 8601, UTC unless it says otherwise, or how long ago.
+    """A time from the command line in seconds since 1970: ISO 8601, by default in UTC, or a duration before now.
 
     Raises:
-        CityloopError: if it is neither.
+        CityloopError: if the text is neither.
     """
     if text is None:
         return None
@@ -52,7 +52,7 @@ def moment(text: str | None) -> float | None:
 
 
 def wanted(site: str | None, since: str | None, until: str | None, what: str | None = None) -> Wanted:
-    """Which records are meant."""
+    """Filter of records by the options."""
     from serving.audit.query import Wanted
 
     system, _, name = (site or "").rpartition("/")
@@ -197,14 +197,14 @@ def _clock(at_s: Any) -> str:
 
 
 def _summary(record: dict[str, Any]) -> str:
-    """What a record says, in a line, if it was not altered into something else."""
+    """A record as one line; a remark if it was altered and cannot be read."""
     try:
-        return _told(record)
+        return _record_line(record)
     except (KeyError, TypeError, ValueError):
         return "it is not as such a record is written: see 'audit verify'"
 
 
-def _told(record: dict[str, Any]) -> str:
+def _record_line(record: dict[str, Any]) -> str:
     match record["kind"]:
         case "decision":
             by = f"tick {record['tick']} by {record['controller']} ({record['source']})"

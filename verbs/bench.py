@@ -1,4 +1,4 @@
-"""``cityloop bench``: throughput and latency, beside a peer or a bare floor."""
+"""``cityloop bench``: throughput and latency, compared with a peer or a bare baseline."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""``cityloop export``, ``calibrate`` and ``sign``: from a run to a bundle that a service may trust."""
+"""``cityloop export``, ``calibrate`` and ``sign``: the steps from a run to a bundle that a service can trust."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +29,9 @@ def export(
     if not run.is_dir():
         raise CityloopError(f"run folder {run} does not exist: give one that `cityloop train` made")
     with output.quiet():
-        bundle = import_module("training.export").export(run, out, name, update)
+        from training.export import export as write_bundle
+
+        bundle = write_bundle(run, out, name, update)
     output.say(f"bundle: {bundle}\nnext: {shlex.join(['cityloop', 'check', str(bundle)])}")
     output.emit({"bundle": str(bundle)})
 
@@ -59,7 +60,9 @@ def calibrate(
     places = [place for ref in scenarios for place in variants(ref, settings, each)]
     command = command_line(sys.argv[1:])
     with output.quiet(), output.bar("calibrating") as show:
-        found = import_module("training.calibrate").calibrate(
+        from training.calibrate import calibrate as fit_envelope
+
+        found = fit_envelope(
             controller,
             places,
             episodes,

@@ -1,8 +1,7 @@
-"""``cityloop list``, ``site`` and ``check``: what there is, what is fixed about a place, whether it keeps its word."""
+"""``cityloop list``, ``site`` and ``check``: the available systems, the data of a site, and contract checks."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ import envs
 from agents import POLICY, fallback_name, rules, shipped_policies
 from agents.shipped import proven_of
 from envs import CityloopError, get_system, load_scenario
-from training.tracking import write_text
+from envs.core.files import write_text
 from verbs import OUT, AsJson, ScenarioRef, Settings, chosen_scenario
 from verbs.terminal import STDOUT, Output, table, verdict
 
@@ -43,7 +42,7 @@ def list_(as_json: AsJson = None) -> None:
 
 
 def _meanings(system: str, proven: dict[str, dict[str, bool]]) -> str:
-    """Which shipped policy decides where, and which rule elsewhere."""
+    """The sites at which a shipped policy decides, and the rule that decides elsewhere."""
     places = [(pattern, name) for name, sites in proven.items() for pattern, fine in sites.items() if fine]
     told = [f"{name} at {pattern}" for pattern, name in places if pattern != "*"]
     anywhere = [name for pattern, name in places if pattern == "*"]
@@ -84,7 +83,9 @@ def check(
     """Run contract and safety checks; exit code 1 if one fails."""
     output = Output(as_json)
     with output.quiet():
-        checks = import_module("training.check").check(target)
+        from training.check import check as run_checks
+
+        checks = run_checks(target)
     ok = all(each.ok for each in checks)
     rows = [(each.name, verdict(each.ok, "ok", "FAILED"), each.detail) for each in checks]
     output.show(table(target, ("check", "", "what was seen"), rows))

@@ -1,4 +1,4 @@
-"""``cityloop demo``: a whole city on one machine, to be looked at."""
+"""``cityloop demo``: a whole city on one machine, for demonstration."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""``cityloop evaluate``, ``oracle`` and ``referee``: controllers beside each other, the best found, and SUMO's own."""
+"""``cityloop evaluate``, ``oracle`` and ``referee``: comparisons with other controllers, a search, and SUMO's own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,8 @@ from agents.own import own
 from agents.shipped import speaks_of
 from envs import CityloopError, Scenario, get_system
 from envs.core.files import make_folder
+from envs.core.site import Site
+from envs.transit.scenarios import TransitScenario
 from training.evaluation import Evaluation
 from verbs import AsJson, NewFolder, ScenarioRef, Settings, chosen_scenario, variants
 from verbs.tables import evaluation_table, figures_table, periods_table, standings_table
@@ -48,59 +49,96 @@ def evaluate(
     """Run frozen controllers on the same seeds and compare them; on several scenarios, summarise how the first does."""
     output = Output(as_json)
     places = [place for ref in scenarios for place in variants(ref, settings, each)]
+    _check_scenarios(places)
     system = places[0].system
-    if any(place.system != system for place in places):
-        raise CityloopError("scenarios of several systems have no controllers in common: evaluate them one by one")
-    labels = [place.label for place in places]
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice is not None:
-        raise CityloopError(f"two scenarios are called {twice!r}: give each once, or a name of its own")
     sites = {place.label: get_system(system).load_site(place) for place in places}
     ours = [POLICY] if any(find_bundle(POLICY, site) for site in sites.values()) else []
     names = controllers or [*ours, *references(system)]
     bundles = {label: None if own(names[0]) else find_bundle(names[0], site) for label, site in sites.items()}
-    if card and None in bundles.values():
-        raise CityloopError(f"--card is for bundles, and the first controller is {names[0]!r}: give a bundle's path")
-    for bundle in {each for each in bundles.values() if each is not None} if card else ():
-        make_folder(bundle.parent, "folder of the bundle")  # now: hours may go by until its card is written
-    taken = [site.name for site in sites.values() if not speaks_of(site.name, site)]
-    if card and taken:
-        raise CityloopError(f"--card: {taken[0]} is the name of another place, which ships: give this one another name")
-    if proven is not None and not card:
+    if card:
+        _check_card(names[0], bundles.values(), sites.values(), settings)
+    elif proven is not None:
         raise CityloopError(f"--proven is {proven!r} and nothing is written on a card: add --card")
-    unnamed = [key for key in parse_settings(settings) if key != "regime"]
-    if card and unnamed:
-        raise CityloopError(
-            f"--card would not tell that {unnamed[0]} is changed: use --each, which names what it changes"
-        )
     found = _evaluations(output, places, out, names, {"seeds": seeds, "split": split, "processes": processes})
     if card:
-        import_module("training.proof").write_cards(found, places, bundles, proven, output.say)
+        from training.proof import write_cards
+
+        write_cards(found, places, bundles, proven, output.say)
     if len(found) == 1:
         output.emit(found[0].to_json())
         return
     output.show(standings_table(found))
     pair = get_system(system).trade
     if pair is not None and len(scenarios) == 1:
-        picture = import_module("training.report").write_trade(found, pair, out or found[0].out)
+        from training.report import write_trade
+
+        folder = out or found[0].out
+        assert folder is not None  # every evaluation is saved here
+        picture = write_trade(found, pair, folder)
         output.say(f"{pair[1]} against {pair[0]}: {picture}")
     output.emit({"evaluations": [evaluation.to_json() for evaluation in found]})
+
+
+def _check_scenarios(places: Sequence[Scenario]) -> None:
+    """Check that scenarios can be evaluated together.
+
+    Raises:
+        CityloopError: if they are of several systems, or two have the same label.
+    """
+    if any(place.system != places[0].system for place in places):
+        raise CityloopError("scenarios of several systems have no controllers in common: evaluate them one by one")
+    labels = [place.label for place in places]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise CityloopError(f"two scenarios are called {twice!r}: give each once, or a name of its own")
+
+
+def _check_card(
+    controller: str, bundles: Iterable[Path | None], sites: Iterable[Site], settings: list[str] | None
+) -> None:
+    """Check before the evaluation, which may take hours, that its results can be written on a card.
+
+    Args:
+        controller: the first controller, as given.
+        bundles: folder of its bundle at every site; None: it is no bundle there.
+        sites: the evaluated sites.
+        settings: changes by ``--set``.
+
+    Raises:
+        CityloopError: if the controller is no bundle, its folder is not writable, a site bears the name of another one
+            that ships, or a changed setting would not appear on the card.
+    """
+    folders = set(bundles)
+    if None in folders:
+        raise CityloopError(f"--card is for bundles, and the first controller is {controller!r}: give a bundle's path")
+    for folder in folders - {None}:
+        assert folder is not None
+        make_folder(folder.parent, "folder of the bundle")
+    taken = [site.name for site in sites if not speaks_of(site.name, site)]
+    if taken:
+        raise CityloopError(f"--card: {taken[0]} is the name of another place, which ships: give this one another name")
+    unnamed = [key for key in parse_settings(settings) if key != "regime"]
+    if unnamed:
+        raise CityloopError(
+            f"--card would not tell that {unnamed[0]} is changed: use --each, which names what it changes"
+        )
 
 
 def _evaluations(
     output: Output, places: Sequence[Scenario], out: Path | None, names: Sequence[str], options: dict[str, Any]
 ) -> list[Evaluation]:
-    """Evaluate scenario by scenario, with one bar over all of them, and show what was found."""
+    """Evaluate one scenario after the other under a common progress bar, and show the results."""
     found = []
     with output.quiet(), output.bar("evaluating") as show:
+        from training import evaluate as run_episodes
+
         for k, place in enumerate(places):
 
             def on_progress(done: int, total: int, k: int = k, place: Scenario = place) -> None:
                 show((k + done / total) / len(places), f"{place.label}: {done} of {total} episodes")
 
             folder = out if out is None or len(places) == 1 else out / place.label
-            more = {"out": folder, "on_progress": on_progress}
-            found.append(import_module("training.evaluate").evaluate(place, names, **options, **more))
+            found.append(run_episodes(place, names, out=folder, on_progress=on_progress, **options))
     for evaluation in found:
         output.show(evaluation_table(evaluation))
         if evaluation.periods():
@@ -131,7 +169,9 @@ def oracle(
     output = Output(as_json)
     place = chosen_scenario(scenario, settings)
     with output.quiet(), output.bar("searching") as show:
-        found = import_module("training.oracle").oracle(
+        from training.drainage.oracle import oracle as search
+
+        found = search(
             place,
             place.seeds.test.take(seeds),
             rounds,
@@ -159,11 +199,13 @@ def referee(
     """Let SUMO drive a fleet under the same dispatch, and under its own dispatchers. Takes minutes per seed."""
     output = Output(as_json)
     place = chosen_scenario(scenario, settings)
-    if place.system != "transit":
+    if not isinstance(place, TransitScenario):
         raise CityloopError(f"scenario {place.ref} is of {place.system}: the referee plays transit")
     with output.quiet():
-        room = import_module("training.referee")
-        found = room.referee(place, controller, seeds, flow, beside or room.STOCK, processes)
+        from training.transit.referee import STOCK
+        from training.transit.referee import referee as play
+
+        found = play(place, controller, seeds, flow, beside or STOCK, processes)
     title = f"{place.ref}, traffic {flow:g}"
     output.show(figures_table(title, found["rows"]))
     output.show(figures_table(f"{title}: what the mean wait is made of, in seconds", found["waits"]))

@@ -1,4 +1,4 @@
-"""``cityloop keys``: who may do what at a service, where, and until when."""
+"""``cityloop keys``: API keys of a service, with their roles, sites and expiry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cityloop serve``, ``policy`` and ``control``: a service, who decides at it, and a plant that asks it."""
+"""``cityloop serve``, ``policy`` and ``control``: a service, the choice of its controllers, and a simulated plant."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from verbs import AsJson, ScenarioRef, Settings, chosen_scenario
 from verbs.terminal import Output, flat, number, table
 
 DEFAULT_SERVED = "intersections/cologne8"
-"""Served if no scenario is named and no policy ships."""
+"""Scenarios that are served if none is named and no policy ships."""
 
 
 def serve(
@@ -82,7 +82,7 @@ def serve(
     if keys is not None:
         changes["access"] = {**found.access.model_dump(), "keys": keys}
     found = found.changed(**{key: value for key, value in changes.items() if value is not None})
-    if write_config is not None:  # another process reads it, in a folder of its own
+    if write_config is not None:  # another process reads it, with another working directory
         import_module("serving.cluster.deploy").write_serve_config(found.in_folder(Path.cwd()), write_config)
         Output(as_json).emit({"config": str(write_config)})
         return
@@ -90,13 +90,13 @@ def serve(
 
 
 def _served_by_default() -> list[str]:
-    """The scenarios on whose test seeds policies that ship were evaluated, where the name ``policy`` means one."""
+    """Scenarios at which ``policy`` means a shipped policy, among those on whose test seeds these were evaluated."""
     found = []
     for name in envs.SYSTEMS:
         evaluated = {ref for folder in shipped_policies(name).values() for ref in evaluated_at(folder)}
         system = get_system(name)
         for ref in [f"{name}/{place}" for place in system.scenario_names if f"{name}/{place}" in evaluated]:
-            with suppress(CityloopError):  # its data are not on this machine
+            with suppress(CityloopError):  # the scenario's data are not on this machine
                 if meaning(system.load_site(load_scenario(ref))).bundle is not None:
                     found.append(ref)
     return found or [DEFAULT_SERVED]

@@ -1,4 +1,4 @@
-"""The tables that people see: controllers on a scenario, a controller's standing on several, the trials of a sweep."""
+"""Tables for people: controllers on a scenario, a controller's standing on several, the trials of a sweep."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:  # Ray is not needed for a table
 
 
 ENDLESS = 1e6
-"""Ratios beyond it are those to zero."""
+"""Bound beyond which a ratio counts as a ratio to zero."""
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
-    """One line a controller: quantiles, failures, and the paired difference of the first to it.
+    """One row per controller: quantiles, failures, and the paired difference of the first controller to it.
 
-    Means of the indicators that the system wants beside its headline (`System.beside`) stand before the difference.
+    Means of the indicators in `System.beside` come before the difference.
     """
     names, count, seeds = list(evaluation.controllers), evaluation.counting, len(evaluation.seeds)
     called = short_names(names)
@@ -49,7 +49,7 @@ def evaluation_table(evaluation: Evaluation) -> Table:
 
 
 def periods_table(evaluation: Evaluation) -> Table:
-    """One line a period and controller: means of its indicators. Only where the world knows periods."""
+    """One row per period and controller, with means of its indicators; only for worlds with periods."""
     found, called = evaluation.periods(), short_names(evaluation.controllers)
     columns = list(dict.fromkeys(each for means in found.values() for values in means.values() for each in values))
     rows = [
@@ -63,17 +63,17 @@ def periods_table(evaluation: Evaluation) -> Table:
 
 
 def figures_table(title: str, figures: Mapping[str, Mapping[str, float]]) -> Table:
-    """One line a name, its figures in columns, all of which have the same."""
+    """One row per name, with its figures in columns; all names have the same figures."""
     columns = next(iter(figures.values()))
     rows = [(name, *(number(float(value)) for value in values.values())) for name, values in figures.items()]
     return table(title, ("", *columns), rows, numbers=1)
 
 
 def standings_table(evaluations: Sequence[Evaluation]) -> Table:
-    """One line a scenario: the first controller as a share of the best of the others; its own figures if alone.
+    """One row per scenario: the first controller relative to the best of the others; its own figures if alone.
 
-    ``seed by seed ÷`` is the mean of the ratios to whichever of the others is best on that seed, ``worst ÷`` the
-    largest; in the last line over all seeds of all scenarios.
+    ``seed by seed ÷`` is the mean of the ratios to the best of the others on each seed, ``worst ÷`` the largest of
+    them; in the last row, over all seeds of all scenarios.
     """
     names = list(evaluations[0].controllers)
     first, called = names[0], short_names(names)
@@ -110,7 +110,7 @@ def standings_table(evaluations: Sequence[Evaluation]) -> Table:
 
 
 def trials_table(trials: Sequence[Trial]) -> Table:
-    """One line a trial, the best first."""
+    """One row per trial, best first."""
     keys = list(trials[0].settings)
     rows = []
     for trial in trials:
@@ -120,5 +120,5 @@ def trials_table(trials: Sequence[Trial]) -> Table:
 
 
 def _share(ratio: float) -> str:
-    """A ratio; one to a value of zero is endless."""
+    """A ratio as text; a ratio to zero is infinite."""
     return "∞" if ratio > ENDLESS else f"{ratio:.3f}"

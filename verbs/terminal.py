@@ -1,4 +1,4 @@
-"""How the command line speaks: tables and progress bars for people, JSON for machines, and never one in the other."""
+"""Output of the command line: tables and progress bars for people, JSON for machines, in separate streams."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from rich.table import Table
 from rich.text import Text
 
 from envs.core.errors import CityloopError
-from training.tracking import SPEED, write_json
+from envs.core.files import write_json
+from training.tracking import SPEED
 
 STDOUT = "-"
-"""The value of ``--json`` that means standard output."""
+"""Value of ``--json`` for standard output."""
 
 
 WIDTH = 120
-"""Columns of a table where there is no terminal to ask."""
+"""Width of a table in characters if there is no terminal."""
 
 LINE_EVERY_S = 60.0
-"""How often a long job says where it is, where there is no terminal for a progress bar."""
+"""Seconds between two progress lines of a long job if there is no terminal for a progress bar."""
 
 
 def open_streams() -> None:
-    """Put the empty device where a standard stream was closed: else the next file to be opened would take its place."""
+    """Connect closed standard streams to the null device, because otherwise the next opened file would replace them."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             with suppress(OSError):
@@ -43,11 +44,11 @@ def open_streams() -> None:
 
 
 class Output:
-    """Where a verb's results go: tables for people, JSON for machines.
+    """Output of a verb's results: tables for people, JSON for machines.
 
     Args:
         target: `STDOUT`, a file, or None: no JSON.
-        private: whether a file is for its owner alone, as it holds a secret.
+        private: whether only the owner may read the file, because it holds a secret.
     """
 
     def __init__(self, target: str | None, private: bool = False):
@@ -57,7 +58,7 @@ class Output:
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """While it lasts, what simulators and libraries print goes to standard error if JSON is to stand alone."""
+        """Redirect the output of simulators and libraries to standard error if standard output is for JSON alone."""
         if self._target != STDOUT:
             yield
             return
@@ -72,7 +73,7 @@ class Output:
             os.close(kept)
 
     def show(self, *tables: Table) -> None:
-        """Print tables, unless JSON stands alone."""
+        """Print tables, unless standard output is for JSON alone."""
         if self._target != STDOUT:
             for table in tables:
                 self.console.print(table)
@@ -82,7 +83,7 @@ class Output:
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def emit(self, content: Any) -> None:
-        """Give the JSON, if it was asked for; null for numbers that are not finite, as JSON has none."""
+        """Write the JSON, if requested; null for numbers that are not finite, as JSON has none."""
         content = _finite(content)
         if self._target == STDOUT:
             print(json.dumps(content, indent=1, allow_nan=False))
@@ -91,7 +92,7 @@ class Output:
 
     @contextmanager
     def bar(self, what: str) -> Iterator[Callable[[float, str], None]]:
-        """A progress bar on a terminal, a line a minute in a log; yields a function of (fraction, what goes on)."""
+        """A progress bar on a terminal, a line per minute in a log; yields a function of (fraction, activity)."""
         if not sys.stderr.isatty() or self.progress.is_dumb_terminal:
             yield _Lines(what, self.progress)
             return
@@ -101,10 +102,10 @@ class Output:
 
     @contextmanager
     def training(self) -> Iterator[dict[str, Callable[..., None]]]:
-        """As `bar`, for a training run: what `training.train.train` takes to tell how it goes.
+        """As `bar`, for a training run; yields the progress arguments of `training.train.train`.
 
-        Shown are its updates, speed, mean return and validation score, and episodes of rules and of policies that are
-        validated, which may take longer than what lies between.
+        It shows updates, speed, mean return and validation score, and the validation episodes of rules and policies,
+        which may take longer than the updates between them.
         """
         with self.bar("training") as show:
             seen, fraction = dict[str, str](), 0.0
@@ -122,7 +123,7 @@ class Output:
                 show(fraction, ", ".join(seen.values()))
 
             def on_episodes(what: str, done: int, total: int) -> None:
-                known = f"{seen['update']}, " if seen else ""  # what else is known finds no room beside it
+                known = f"{seen['update']}, " if seen else ""  # a short field, as there is no room for more
                 show(fraction, f"{known}{what}: {done} of {total} episodes")
 
             show(fraction, "starting")
@@ -130,26 +131,26 @@ class Output:
 
 
 class _Bar(Progress):
-    """A progress bar with its times, and below it what goes on: so the times have room on narrow terminals, too."""
+    """A progress bar with times, and the current activity below it, so that the times fit on narrow terminals."""
 
     @classmethod
     def get_default_columns(cls) -> tuple[ProgressColumn, ...]:
-        """The bar's own line; `Progress` asks for it."""
+        """Columns of the bar's line; called by `Progress`."""
         texts = TextColumn("{task.description}", markup=False), TextColumn("{task.percentage:>3.0f} %")
         return texts[0], BarColumn(), texts[1], TimeElapsedColumn(), TimeRemainingColumn()
 
     def get_renderables(self) -> Iterator[RenderableType]:
-        """What `Progress` shows."""
+        """Lines of the display; called by `Progress`."""
         yield self.make_tasks_table(self.tasks)
         yield from (Text(task.fields["note"], no_wrap=True, overflow="ellipsis") for task in self.tasks)
 
 
 class _Lines:
-    """Progress where there is no terminal: now and then a line with the time left.
+    """Progress without a terminal: at intervals, a line with the remaining time.
 
     Args:
-        what: is going on.
-        console: where to.
+        what: name of the activity.
+        console: console for the lines.
     """
 
     def __init__(self, what: str, console: Console):
@@ -159,7 +160,7 @@ class _Lines:
 
     def __call__(self, fraction: float, note: str) -> None:
         now = time.monotonic()
-        if fraction > 0:  # what comes before says nothing of how long the rest takes
+        if fraction > 0:  # before that, nothing is known about the remaining time
             self._first = self._first or (now, fraction)
         if now < self._next_s:
             return
@@ -173,7 +174,7 @@ class _Lines:
 def _console(to_stderr: bool) -> Console:
     stream = sys.stderr if to_stderr else sys.stdout
     width = None if stream.isatty() else WIDTH
-    return Console(stderr=to_stderr, width=width, markup=False, emoji=False)  # names of the user's are no markup
+    return Console(stderr=to_stderr, width=width, markup=False, emoji=False)  # users' names are not markup
 
 
 def parse_settings(pairs: Sequence[str] | None, like: str = "--set regime=resco") -> dict[str, Any]:
@@ -185,7 +186,7 @@ def parse_settings(pairs: Sequence[str] | None, like: str = "--set regime=resco"
             raise CityloopError(f"setting {pair!r} has no '=': write KEY=VALUE, e.g. {like}")
         try:
             settings[key] = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):  # the latter for a day that no month has
+        except (yaml.YAMLError, ValueError):  # ValueError: an impossible date
             raise CityloopError(f"setting {pair!r}: the value is not valid YAML, quote it") from None
     return settings
 
@@ -193,7 +194,7 @@ def parse_settings(pairs: Sequence[str] | None, like: str = "--set regime=resco"
 def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]], numbers: int | None = None
 ) -> Table:
-    """A table; columns from index ``numbers`` on are aligned to the right."""
+    """A table; columns from index ``numbers`` on are right-aligned."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for k, column in enumerate(columns):
         table.add_column(column, justify="right" if numbers is not None and k >= numbers else "left", overflow="fold")
@@ -203,12 +204,12 @@ def table(
 
 
 def verdict(ok: bool, good: str, bad: str) -> Text:
-    """A cell that says whether something is as it should be."""
+    """A cell with ``good`` in green or ``bad`` in red."""
     return Text(good, style="green") if ok else Text(bad, style="red")
 
 
 def flat(content: dict[str, Any]) -> Iterator[tuple[str, float | int | str]]:
-    """The plain values in nested data, nested keys as ``outer: inner``; lists are left out."""
+    """The scalar values in nested data, with nested keys as ``outer: inner``; lists are omitted."""
     for key, value in content.items():
         if isinstance(value, dict):
             yield from ((f"{key}: {inner}", plain) for inner, plain in flat(value))
@@ -226,14 +227,14 @@ def _finite(content: Any) -> Any:
 
 
 def number(value: float | str) -> str:
-    """A value for a table: four digits that count, a dash where there is no number."""
+    """A value for a table, with four significant digits; a dash where there is no number."""
     if isinstance(value, float) and not math.isfinite(value):
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def json_option(arguments: Sequence[str]) -> list[str]:
-    """Let ``--json`` stand alone: it takes the next word only where that is a file name ending in .json, or ``-``."""
+    """Allow ``--json`` without a value: it takes the next word only if that is ``-`` or a file name ending in .json."""
     words, out = list(arguments), []
     while words:
         word = words.pop(0)

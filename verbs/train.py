@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from importlib import import_module
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,14 +89,22 @@ def train(
             raise CityloopError(
                 "--resume, --start, --hyper, --sweep and several scenarios are not for sb3: it is a plain reference"
             )
-        _train(output, "training.reference", "train_reference", places[0], options)
+        with _training(output) as progress:
+            from training.reference import train_reference
+
+            run = train_reference(places[0], **options, **progress)
+        _show_run(output, run)
         return
     options |= _hyperparameters(hyper, {"seed": seed, "workers": workers})
     options |= {} if algo is None else {"algorithm": algo}
     if start is not None:
         options |= {"start": _beginning(start, places), "start_update": update}
     if not sweep:
-        _train(output, "training.train", "train", places, _going_on(options, resume))
+        with _training(output) as progress:
+            from training.train import train as learn
+
+            run = learn(places, **_going_on(options, resume), **progress)
+        _show_run(output, run)
     elif resume is not None:
         raise CityloopError("--sweep starts trials of its own: it does not go with --resume")
     else:
@@ -104,10 +112,10 @@ def train(
 
 
 def _beginning(start: Path, places: Sequence[Scenario]) -> Path:
-    """The folder of a run or bundle, of which one may ship under this name.
+    """Folder of the run or bundle to start from, which may be given by the name of a shipped policy.
 
     Raises:
-        CityloopError: if there is none.
+        CityloopError: if it does not exist.
     """
     found = find_bundle(str(start), get_system(places[0].system).load_site(places[0])) if places else start
     if found is None or not found.is_dir():
@@ -117,31 +125,31 @@ def _beginning(start: Path, places: Sequence[Scenario]) -> Path:
 
 
 def _refuse_changes(given: Mapping[str, Any]) -> None:
-    """A run that goes on does so as it began: what says otherwise would have no effect, and yet stand on its card."""
+    """Refuse options that a resumed run would ignore, but which its card would show in the command."""
     for name, value in given.items():
         if value is not None and value != []:
             raise CityloopError(f"--{name} does not go with --resume: a run goes on as it began, or start a new one")
 
 
 def _refuse_without_sweep(given: Mapping[str, Any]) -> None:
-    """Options of a sweep where there is none: they would have no effect."""
+    """Refuse options of a sweep without one, because they would have no effect."""
     for name, value in given.items():
         if value is not None:
             raise CityloopError(f"--{name} is {value}: it says how a sweep is tried, so give --sweep, too")
 
 
 def _going_on(options: Mapping[str, Any], resume: Path | None) -> dict[str, Any]:
-    """The options of a run; of one that goes on those that it does not begin with."""
+    """Options of a run; for a resumed run, only those that may change."""
     later = ("minutes", "iterations", "start", "command")
     kept = options if resume is None else {key: options[key] for key in later if key in options}
     return {**kept, "resume": resume}
 
 
 def _hyperparameters(pairs: Sequence[str] | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Training settings from ``KEY=VALUE``, beside those that have an option of their own.
+    """Training settings from ``KEY=VALUE``, in addition to those with an option of their own.
 
     Raises:
-        CityloopError: if a key is none of them, or is given twice.
+        CityloopError: if a key is unknown, or a setting is given twice.
     """
     chosen = parse_settings(pairs, like="--hyper width=32")
     if "algorithm" in chosen:
@@ -155,16 +163,22 @@ def _hyperparameters(pairs: Sequence[str] | None, given: Mapping[str, Any]) -> d
     return chosen
 
 
-def _train(output: Output, module: str, function: str, places: Any, options: dict[str, Any]) -> None:
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the learner's threads shall not spin while plants compute
-    with output.quiet(), output.training() as told:
-        run = getattr(import_module(module), function)(places, **options, **told)
+@contextmanager
+def _training(output: Output) -> Iterator[dict[str, Any]]:
+    """Progress display of a run, as the progress arguments of a trainer."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the learner's threads must not spin while plants compute
+    with output.quiet(), output.training() as progress:
+        yield progress
+
+
+def _show_run(output: Output, run: Path) -> None:
+    """Print the run's folder and the next commands."""
     output.say(f"run: {run}\n{_next(run, run)}")
     output.emit({"run": str(run)})
 
 
 def _next(run: Path | str, curves: Path) -> str:
-    """What to do with a run, to be pasted into a shell."""
+    """The next commands for a run, for pasting into a shell."""
     commands = (["cityloop", "export", str(run)], ["tensorboard", "--logdir", str(curves)])
     return "next: " + "    ".join(map(shlex.join, commands))
 
@@ -174,7 +188,9 @@ def _sweep(output: Output, places: Sequence[Scenario], items: Sequence[str], opt
         show(done / total, f"{done} of {total} trials, best score {best:.4g}")
 
     with output.quiet(), output.bar("sweeping") as show:
-        folder, trials = import_module("training.sweep").sweep(places, items, on_progress=on_progress, **options)
+        from training.sweep import sweep
+
+        folder, trials = sweep(places, items, on_progress=on_progress, **options)
     output.show(trials_table(trials))
     output.say(f"best: {trials[0].run}\n{_next(trials[0].run, folder)}")
     output.emit({"sweep": str(folder), "trials": [vars(trial) for trial in trials], "best": vars(trials[0])})

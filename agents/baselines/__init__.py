@@ -1,1 +1,1 @@
-"""The controllers that practitioners use, one file a system."""
+"""Controllers that practitioners use, by system."""

@@ -1,9 +1,9 @@
-"""The torch modules that are trained: a policy that fits any plant of its system, and a critic for training only.
+"""Trainable torch modules: policies that fit any plant of their system, and critics for training only.
 
-Nothing here knows RLlib; `training.module` wraps these. Observations come as named parts (see `Features.shapes`) with
-any leading dimensions: ``(rows, …)`` where agents of several sites are decided for at once, padded with zeros to a
-common size (which may not change a decision); ``(B, N, …)`` where learning keeps the agents of one plant together, so
-that a critic sees all of them, and layers across agents are possible.
+They are independent of RLlib; `training.module` wraps them. Observations come as named parts (see `Features.shapes`)
+with any leading dimensions. ``(rows, …)`` holds agents of several sites, padded with zeros to a common size, which must
+not change a decision. ``(B, N, …)`` keeps the agents of a plant together in learning, so that a critic sees all of
+them, and layers across agents are possible.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NETWORKS: dict[str, Any] = {
 """Policy networks by name."""
 
 CRITICS: dict[str, Any] = {name: StageCritic if name == "stages" else FlatCritic for name in NETWORKS}
-"""Policy network → the critic that goes with it."""
+"""Policy network → its critic."""
 
 NETWORK_OF = {"intersections": "stages", "drainage": "gates", "dampers": "dampers", "transit": "zones"}
 """System → its policy network; ``flat`` for others."""

@@ -1,4 +1,4 @@
-"""Networks of dampers: the voltage of each."""
+"""Policy network of dampers, which sets the voltage of each damper."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from envs.dampers.features import FRAME_FEATURES
 
 
 class DamperPolicy(PolicyNetwork):
-    """The voltage of each damper: that of a regulator plus a correction, from what the damper feels itself, what the
-    dampers beside it say, and how the whole frame moves.
+    """The voltage of each damper: a regulator's voltage plus a learned correction.
 
-    The correction's last layer starts at zero, so an untrained policy is an LQG with a voltage in between. Every
-    damper is looked at alike: one policy fits any number of them, in any building.
+    The correction depends on the damper's own measurements, those of neighbouring dampers, and the motion of the whole
+    frame. Its last layer starts at zero, so an untrained policy is an LQG with continuous voltage. All dampers share
+    the network, so one policy fits any number of them, in any building.
 
     Args:
-        shapes: the observation's parts.
-        outputs: not needed: a mean and the logarithm of a standard deviation.
-        width: of the hidden layers.
+        shapes: shapes of the observation's parts.
+        outputs: not used: there are always a mean and the logarithm of a standard deviation.
+        width: width of the hidden layers.
     """
 
     DIMS: Mapping[str, tuple[str | None, ...]] = {"damper": (None,), "neighbours": (None,), "frame": (None,)}

@@ -1,4 +1,4 @@
-"""Networks of gates: how far each opens."""
+"""Policy network of gates, which sets the opening of each gate."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from envs.drainage.features import GATE_FEATURES
 
 
 class GatePolicy(PolicyNetwork):
-    """How far each gate opens: a law on levels with a learned correction, as a multiple of its static setting.
+    """The opening of each gate as a multiple of its static setting: a law on levels with a learned correction.
 
-    The law starts as the tuned one that operators may use (`agents.baselines.drainage.LevelLaw`), so an untrained
-    policy already is as good as that. Every gate is looked at alone and alike: one policy fits any number of gates.
+    The law starts with the tuned parameters of an operator's controller (`agents.baselines.drainage.LevelLaw`), so an
+    untrained policy is as good as that one. Gates are processed separately by the same network, so one policy fits any
+    number of gates.
 
     Args:
-        shapes: the observation's parts.
-        outputs: not needed: a mean and the logarithm of a standard deviation.
-        width: of the hidden layers.
+        shapes: shapes of the observation's parts.
+        outputs: not used: there are always a mean and the logarithm of a standard deviation.
+        width: width of the hidden layers.
     """
 
     DIMS: Mapping[str, tuple[str | None, ...]] = {"gate": (None,)}
@@ -37,7 +38,7 @@ class GatePolicy(PolicyNetwork):
         nn.init.zeros_(self.law.weight)
         nn.init.constant_(self.law.bias, a + c * d - e * f)
         with torch.no_grad():
-            unheard = {"below_exists": -c * d, "below_known": c * d}  # nothing is said of a level that is not heard
+            unheard = {"below_exists": -c * d, "below_known": c * d}  # missing levels have no effect
             for name, weight in {"above_mean": b, "below_fill": -c, "fill": e, **unheard}.items():
                 self.law.weight[0, GATE_FEATURES.index(name)] = weight
         self.hidden = mlp(shapes["gate"][-1], width, width)

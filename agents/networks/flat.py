@@ -1,4 +1,4 @@
-"""Plain networks over a whole observation, for plants of any system; the policy is stable-baselines3's default."""
+"""Plain perceptrons over the whole observation, for any system; the policy has stable-baselines3's architecture."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from agents.networks.pieces import NOT_ALLOWED, InContext, Parts, PolicyNetwork,
 class FlatPolicy(PolicyNetwork):
     """A plain two-layer perceptron over the whole observation: fits one plant only, of any system.
 
-    The architecture of stable-baselines3's default policy, into which `training.reference` copies what that learned.
+    It has the architecture of stable-baselines3's default policy, whose weights `training.reference` copies into it.
 
     Args:
-        shapes: the observation's parts.
-        outputs: numbers that the actions need (`training.actions`).
-        width: of the hidden layers.
+        shapes: shapes of the observation's parts.
+        outputs: number of outputs that the actions need (`training.actions`).
+        width: width of the hidden layers.
     """
 
     def __init__(self, shapes: Shapes, outputs: int, width: int = 64):
@@ -42,13 +42,13 @@ class FlatPolicy(PolicyNetwork):
 
 
 class FlatCritic(nn.Module):
-    """Values of all agents of one plant, each from its whole observation and, if central, the plant's state.
+    """Values of all agents of a plant, each from its whole observation and, if central, the plant's state.
 
     Args:
-        shapes: the observation's parts.
-        columns: columns of the plant's state.
-        width: of the hidden layers.
-        central: whether the plant's state is seen.
+        shapes: shapes of the observation's parts.
+        columns: number of columns of the plant's state.
+        width: width of the hidden layers.
+        central: whether the critic gets the plant's state.
     """
 
     def __init__(self, shapes: Shapes, columns: int, width: int = 64, central: bool = True):

@@ -1,4 +1,4 @@
-"""Networks of junctions: which green comes next."""
+"""Networks of junctions, which choose the next green stage."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from envs.intersections.features import ARRIVALS, CROSSED, CURRENT, EXISTS, GREE
 class StageEncoder(nn.Module):
     """Approaches and stages of a junction → an embedding of each stage and of the junction.
 
-    Each approach is encoded alike and summed over the stages that serve it, so neither the number nor the order of
-    approaches and stages matters (a deep set over a bipartite graph).
+    All approaches share an encoder, and their encodings are summed for every stage that serves them, so neither the
+    number nor the order of approaches and stages matters (a deep set over a bipartite graph).
 
     Args:
-        shapes: the observation's parts.
-        width: of every hidden layer.
+        shapes: shapes of the observation's parts.
+        width: width of every hidden layer.
     """
 
     def __init__(self, shapes: Shapes, width: int):
@@ -32,7 +32,7 @@ class StageEncoder(nn.Module):
         """Embeddings ``(…, S, width)`` of the stages and ``(…, 2 width)`` of the junction."""
         stages, serves = parts["stages"], parts["serves"]
         rows = parts["approaches"]
-        approaches = self.approach(rows) * (rows[..., LENGTH : LENGTH + 1] > 0)  # padding has no length
+        approaches = self.approach(rows) * (rows[..., LENGTH : LENGTH + 1] > 0)  # padding has length zero
         served = torch.matmul(serves.flatten(-3, -2), approaches).unflatten(-2, (-1, 2)).flatten(-2)
         everything = approaches.sum(dim=-2)
         context = torch.cat([everything, parts["junction"]], dim=-1)
@@ -43,18 +43,18 @@ class StageEncoder(nn.Module):
 
 
 class StagePolicy(PolicyNetwork):
-    """Scores every green stage of a junction; the highest is asked for.
+    """Scores of all green stages of a junction; the stage with the highest score is requested.
 
-    A learned share of the plain demand of a stage is added to the scores: standing and arriving vehicles that it
-    serves, with more weight those that were cut off inside the junction, less those that it would keep there while
-    others cross their path. Vehicles that stand inside although their stage is green count against it, more so the
-    longer it is: they hold each other, and another stage lets them go. So an untrained policy already serves the
-    longest queue instead of gridlocking the network.
+    A learned multiple of the plain demand of a stage is added to its score. Demand counts standing and arriving
+    vehicles that the stage serves, with a higher weight for those that were cut off inside the junction, less those
+    that it would keep there while others cross their path. Vehicles that stand inside although their stage is green
+    count against the stage, the more the longer it has been green: they block each other, and another stage releases
+    them. So an untrained policy already serves the longest queue instead of gridlocking the network.
 
     Args:
-        shapes: the observation's parts.
-        outputs: not needed: there is one a stage.
-        width: of every hidden layer.
+        shapes: shapes of the observation's parts.
+        outputs: not used: there is one output per stage.
+        width: width of every hidden layer.
     """
 
     DIMS: Mapping[str, tuple[str | None, ...]] = {
@@ -86,7 +86,7 @@ class StagePolicy(PolicyNetwork):
         served = torch.matmul(parts["serves"], waiting.unsqueeze(-3))  # (…, S, 2, 2): protected or not; waiting, inside
         current, weight = stages[..., CURRENT], self.prior
         outside = weight[0] * served[..., 0, 0] + weight[1] * served[..., 1, 0] + weight[2] * current
-        freed = weight[3] * (1.0 - current) * served[..., 0, 1]  # who must give way inside is not freed by green
+        freed = weight[3] * (1.0 - current) * served[..., 0, 1]  # green does not free those who must give way inside
         green = stages[..., GREEN_AGE]  # 0 but for the current stage
         held = weight[5] * green * served[..., 1].sum(dim=-1)
         return outside + freed - held - weight[4] * stages[..., CROSSED]
@@ -96,10 +96,10 @@ class StageCritic(nn.Module):
     """Values of all junctions of a network, each from its own observation and, if central, the network's state.
 
     Args:
-        shapes: the observation's parts.
-        columns: columns of the network's state.
-        width: of every hidden layer.
-        central: whether the network's state is seen.
+        shapes: shapes of the observation's parts.
+        columns: number of columns of the network's state.
+        width: width of every hidden layer.
+        central: whether the critic gets the network's state.
     """
 
     def __init__(self, shapes: Shapes, columns: int, width: int = 64, central: bool = True):

@@ -1,4 +1,4 @@
-"""What the networks are made of, and what every policy network is."""
+"""Building blocks of the networks, and the base class of policy networks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 Parts = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
 NOT_ALLOWED = -1e9
-"""Logit of an action that is masked."""
+"""Logit of a masked action."""
 
 
 def mlp(*sizes: int) -> nn.Sequential:
@@ -24,14 +24,14 @@ def mlp(*sizes: int) -> nn.Sequential:
 
 
 class InContext(nn.Module):
-    """A linear layer over items and what they have in common, with ReLU.
+    """A linear layer over items and their common context, with ReLU.
 
-    The same as a layer over each item with the context appended, but the context is multiplied once for all items.
+    It equals a layer over each item with the context appended, but multiplies the context once for all items.
 
     Args:
-        item: features of an item.
-        context: features of what the items share.
-        width: outputs.
+        item: number of features of an item.
+        context: number of features of the context.
+        width: number of outputs.
     """
 
     def __init__(self, item: int, context: int, width: int):
@@ -45,12 +45,12 @@ class InContext(nn.Module):
 
 
 class PolicyNetwork(nn.Module):
-    """Base of the policy networks: observation parts → what `training.actions` reads as actions; masked logits, say.
+    """Base of the policy networks: observation parts → outputs for `training.actions`, e.g. masked logits.
 
     Attributes:
-        DIMS: part name → a name for every size that may differ from site to site, None for those that may not.
-        ACROSS: whether it has layers across the agents of a plant (attention, say). Then it always gets them together,
-            ``(…, N, …)``; else rows of several plants may be mixed, which is quicker.
+        DIMS: part name → a name for every size that may differ from site to site, None for fixed sizes.
+        ACROSS: whether the network has layers across the agents of a plant, e.g. attention. It then always gets them
+            together, ``(…, N, …)``; otherwise rows of several plants may be mixed, which is faster.
     """
 
     DIMS: Mapping[str, tuple[str | None, ...]]
@@ -58,7 +58,7 @@ class PolicyNetwork(nn.Module):
 
 
 def pooled(encode: nn.Module | None, state: Tensor) -> Tensor:
-    """The rows of a state as one vector whatever their number and order: mean and maximum; one zero without a state."""
+    """Pooled rows of a state, for any number and order of rows: mean and maximum; a single zero without a state."""
     if encode is None:
         return state.new_zeros(*state.shape[:-2], 1)
     rows = encode(state)

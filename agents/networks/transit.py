@@ -1,4 +1,4 @@
-"""Networks of zones: where a fleet's idle vehicles should stand."""
+"""Policy network of zones, which distributes a fleet's idle vehicles."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from envs.transit.features import ZONE_FEATURES
 
 
 class ZonePolicy(PolicyNetwork):
-    """Where a fleet's idle vehicles should stand, and how urgent a wait is: a rule plus a correction.
+    """Scores of zones for idle vehicles, and the urgency of waits: a rule plus a learned correction.
 
     The rule is standing by (`agents.baselines.transit.Standby`), whose scores and urgency are among the features. The
-    correction's last layer starts at zero, so an untrained policy is exactly that rule. The network is applied to each
-    zone alone, so one policy fits any number of zones.
+    correction's last layer starts at zero, so an untrained policy is exactly that rule. The network processes each zone
+    separately, so one policy fits any number of zones.
 
     Args:
-        shapes: the observation's parts.
-        outputs: not needed: two means and the logarithms of two standard deviations.
-        width: of the hidden layers.
+        shapes: shapes of the observation's parts.
+        outputs: not used: there are always two means and the logarithms of two standard deviations.
+        width: width of the hidden layers.
     """
 
     DIMS: Mapping[str, tuple[str | None, ...]] = {"zone": (None,)}

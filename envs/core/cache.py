@@ -1,4 +1,4 @@
-"""Where what can be made again is kept: networks that were generated, what numba compiled, matplotlib's fonts."""
+"""Folders for regenerable caches: generated networks, code compiled by numba, matplotlib's font list."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ from contextlib import suppress
 from pathlib import Path
 
 NUMBA, MATPLOTLIB = "NUMBA_CACHE_DIR", "MPLCONFIGDIR"
-"""The environment variables that name folders to these two, in this process and its children."""
+"""Environment variables that set the cache folders of numba and matplotlib, in this process and its children."""
 
 CACHE = "CITYLOOP_CACHE"
 """Environment variable: the folder that a user wants for all of this."""
 
 
 def find_caches() -> None:
-    """Name folders of our own to numba and matplotlib where they would find none; call it before they are imported.
+    """Give numba and matplotlib a cache folder if their defaults are not writable. Call it before they are imported.
 
-    By itself numba keeps things beside the code, else in the user's cache, or refuses to work; matplotlib keeps them
-    where the user's settings are, or looks for all fonts anew in every process. An installation that may only be read,
-    run by a user without a home, has none of these.
+    By default numba caches beside the code, then in the user's cache folder, and otherwise refuses to work. Matplotlib
+    caches beside the user's settings, and otherwise searches for fonts in every process. A read-only installation, run
+    by a user without a home, has none of these folders.
     """
     code, settings = Path(__file__).parents[1], Path(os.environ.get("XDG_CONFIG_HOME") or _home(".config"))
     places = (NUMBA, "numba", (code, _user_cache())), (MATPLOTLIB, "matplotlib", (settings,))
     for variable, name, usual in places:
         if variable not in os.environ and not any(can_be_made(folder) for folder in usual):
-            with suppress(OSError):  # nowhere to write: they say so where it matters
+            with suppress(OSError):  # nowhere to write: both libraries report it when it matters
                 os.environ[variable] = str(cache_folder() / name)
 
 
 def cache_folder() -> Path:
-    """``$CITYLOOP_CACHE``, else ``cityloop`` in the user's cache, else one of the user's own among temporary folders.
+    """The cache folder of this project; it may not exist yet.
 
-    It may not exist yet.
+    It is ``$CITYLOOP_CACHE``, else ``cityloop`` in the user's cache folder if that is writable, else a private folder of
+    the user's among temporary files.
 
     Raises:
-        OSError: if nothing can be written anywhere.
+        OSError: if no folder is writable.
     """
     if named := os.environ.get(CACHE):
         return Path(named)
@@ -53,13 +54,16 @@ def _home(name: str) -> str:
 
 
 def can_be_made(folder: Path) -> bool:
-    """Whether this user may write in a folder, or make it where it is not there."""
+    """Whether this user may write in a folder, or create it if it does not exist."""
     there = next((one for one in (folder, *folder.parents) if one.exists()), folder)
     return folder.is_absolute() and there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _own_folder() -> Path:
-    """One for all processes of this user; a fresh one if somebody else could write there, as what lies in it is run."""
+    """A temporary folder shared by all processes of this user.
+
+    If another user could write there, a fresh folder is made instead, because code in the cache is executed.
+    """
     folder = Path(tempfile.gettempdir()) / f"cityloop-{os.getuid()}"
     with suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Processes of our own, for plants and whole episodes: how they start, and what is said of those that never began.
+"""Child processes for plants and whole episodes: how they start, and the error for one that fails to start.
 
-They come from a fork server: a process that has imported what they run and has done nothing else. So each begins at
-once, shares what was imported with the others, and has never simulated.
+Children are forked from a fork server, a process that has imported the code that they run and has done nothing else.
+So each child starts quickly, shares the imported modules with the others, and has never run a simulator.
 """
 
 from __future__ import annotations
@@ -21,33 +21,34 @@ from typing import Any
 from envs.core.sockets import socket_folder
 
 CONTEXT: ForkServerContext = mp.get_context("forkserver")
-"""Where their pipes and whatever else they share with their parent come from."""
+"""Multiprocessing context of all children; it also makes the pipes that they share with their parent."""
 
 UNSTARTED = 1
-"""Exit code of a process that could not even import what it runs."""
+"""Exit code of a child whose imports failed, so that it never started its work."""
 
 GUARD = 'in a script of your own call this under `if __name__ == "__main__":`, as processes import the script'
-"""The mend, most often: a process that is started imports its parent's main module."""
+"""The usual remedy for `UNSTARTED`: a started process imports the main module of its parent."""
 
 SOCKET = "pymp-xxxxxxxx/listener-xxxxxxxx"
-"""How the fork server calls its socket in the temporary folder."""
+"""Pattern of the path of the fork server's socket, relative to the temporary folder."""
 
 SHARED = ("envs", "agents")
-"""Packages that children will need as far as their parent has imported them."""
+"""Packages whose modules the fork server preloads, as far as the parent has imported them."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables that limit the threads of numerical libraries."""
 
 
 def start_child(target: Callable[..., object], *arguments: Any, daemon: bool = True) -> BaseProcess:
-    """Start a process that calls a function.
+    """Start a child process that calls a function.
 
-    It uses one thread, as matrices are small and there are as many processes as cores, and it never hears of Ctrl-C.
+    The child uses one thread, because matrices are small and there is about one process per core. It ignores Ctrl-C.
 
     Args:
-        target: at the top of a module. What the first one's module brings is imported once for all that follow, and
-            so is what this process has imported of systems and controllers by then.
-        arguments: what it is called with; can be pickled.
-        daemon: whether it is ended when this process leaves in an orderly way, and has no children itself.
+        target: a function at module level. At the first call, its module and all modules of `SHARED` that this process
+            has imported are preloaded into the fork server, for all later children too.
+        arguments: picklable arguments of the function.
+        daemon: whether the child is terminated when this process exits normally; a daemon cannot have children.
     """
     ours = [name for name in sys.modules if name.partition(".")[0] in SHARED]
     CONTEXT.set_forkserver_preload([target.__module__, *ours])
@@ -59,18 +60,18 @@ def start_child(target: Callable[..., object], *arguments: Any, daemon: bool = T
 
 
 def _find_room_for_socket() -> None:
-    """Settle where this process's sockets lie, before the fork server does."""
+    """Choose the folder of this process's sockets before the fork server does."""
     usual, folder = tempfile.gettempdir(), socket_folder(SOCKET)
     if folder != usual:
         tempfile.tempdir = folder
         try:
-            util.get_temp_dir()  # made once a process, and taken away when it ends
+            util.get_temp_dir()  # created once per process, removed when the process ends
         finally:
             tempfile.tempdir = usual
 
 
 def _live(environment: dict[str, str], target: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-    """A child's life, in the environment of its parent at that moment, not in the fork server's."""
+    """Entry point of a child: take over the parent's present environment, not the fork server's; call the target."""
     os.environ.clear()
     os.environ.update(environment)
     target(*arguments)
@@ -78,10 +79,12 @@ def _live(environment: dict[str, str], target: Callable[..., object], arguments:
 
 @contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
-    """Processes that are started meanwhile never hear of Ctrl-C: it reaches a terminal's whole group of processes, and
-    the caller ends its own in an orderly way. From their first moment on, as they import before they can say so.
+    """Block SIGINT in all processes that are started within this context.
+
+    A terminal sends Ctrl-C to its whole process group, but the caller shuts its children down in order. Children start
+    with the signal blocked, because their imports run before they could install a handler.
     """
-    resource_tracker.ensure_running()  # it starts with the first, and would let interrupts in again
+    resource_tracker.ensure_running()  # it would start with the first child, and unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,4 +1,4 @@
-"""Until when numba keeps what it compiled: a service need not compile for a minute at every start."""
+"""Invalidation of numba's on-disk cache. Caching saves a service a minute of compilation at every start."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 
 def forget_stale(package: Path) -> None:
-    """Remove what numba keeps beside a package's code, as far as any of its sources is newer.
+    """Remove numba's cache entries beside a package's code that are older than any source of the package.
 
-    By itself numba asks only whether the file in which a function stands has changed: what the function calls, or a
-    constant that it was compiled with, may be in another. Call it before anything of the package is compiled. It takes
-    less than a millisecond; what is removed, whoever needs it compiles again.
+    Numba itself checks only the file that defines the function. Functions that it calls and constants that it was
+    compiled with may lie in other files. Call this before anything of the package is compiled; it takes less than a
+    millisecond. Removed entries are recompiled on demand.
     """
-    with suppress(OSError):  # an installation that may only be read does not change
+    with suppress(OSError):  # a read-only installation does not change
         newest = max(source.stat().st_mtime for source in package.rglob("*.py"))
-        if newest > time.time():  # a clock that was wrong: then nothing would ever last
+        if newest > time.time():  # the clock was wrong: no entry would ever be new enough
             return
         for index in package.rglob("__pycache__/*.nbi"):
-            with suppress(FileNotFoundError):  # another process was quicker
+            with suppress(FileNotFoundError):  # another process has removed it
                 if index.stat().st_mtime < newest:
                     index.unlink()

@@ -1,7 +1,7 @@
-"""What an operator of a plant is to be told of: states of the plant itself, as its readings show them.
+"""Alarm conditions: states of a plant that its operator should know of, derived from readings.
 
-A system names them from readings alone; whether one becomes an alarm, after how long, and who has seen it, is up to the
-service.
+A system derives conditions from readings alone. The service decides which of them become alarms, after what delay, and
+records who has acknowledged them.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 Priority = Literal["high", "medium", "low"]
-"""How soon a person should act: at once, soon, within the day (the three priorities of EEMUA 191)."""
+"""Urgency of a response: at once, soon, within the day (the three priorities of EEMUA 191)."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing that holds now.
+    """One condition that holds now.
 
     Attributes:
-        key: what and where, e.g. ``full:T1``; the same while it lasts.
-        priority: how soon a person should act.
-        text: in words, with the value.
-        place: identifier of the mark in the scene that it is about; empty: the whole site.
-        beneath: key of a worse condition of the same thing: while an alarm of that stands, this one says nothing new.
+        key: kind and place, e.g. ``full:T1``; constant while the condition lasts.
+        priority: urgency of a response.
+        text: description for people, with the value.
+        place: identifier of the scene's mark that it concerns; empty: the whole site.
+        beneath: key of a more severe condition of the same object. While an alarm for that one is active, this one
+            adds no information.
     """
 
     key: str

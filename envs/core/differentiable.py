@@ -1,7 +1,7 @@
-"""Plants that are learned through: a window of decisions as one differentiable computation. No system is known here.
+"""Differentiable plants: a window of decisions as one differentiable computation, independent of the system.
 
-For systems whose physics is arrays: there the gradient of what an episode is worth with respect to a policy can be
-computed instead of estimated. Tensors are torch's; nothing here imports it.
+For systems whose physics is array code, the gradient of an episode's cost with respect to a policy can be computed
+instead of estimated. Tensors are torch tensors, but this module does not import torch.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 Levels = Callable[[dict[str, Any]], Any]
-"""Observation parts ``(E, N, …)`` → what each agent asks for, in units of its range from 0 to 1, ``(E, N)``."""
+"""Observation parts ``(E, N, …)`` → each agent's request as a fraction of its range, from 0 to 1, ``(E, N)``."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What a window of decisions led to.
+    """Result of a window of decisions.
 
     Attributes:
-        cost: a scalar tensor, to be minimised.
-        reached: the headline indicator's stand-in of the episodes that ended, their mean; NaN if none ended.
-        decisions: of agents, that were taken.
+        cost: scalar tensor, to be minimised.
+        reached: mean over the episodes that ended of the proxy for the headline indicator; NaN if none ended.
+        decisions: number of agents' decisions in the window.
     """
 
     cost: Any
@@ -33,20 +33,21 @@ class Differentiable(Protocol):
     """Plants of one scenario that step together.
 
     Attributes:
-        num_envs, agents: how many plants, and agents of each.
+        num_envs: number of plants.
+        agents: number of agents in each plant.
     """
 
     num_envs: int
     agents: int
 
     def window(self, policy: Levels, decisions: int) -> Window:
-        """Take decisions in all plants from where the last window ended; episodes that end begin anew after it."""
+        """Take decisions in all plants, continuing where the last window ended; ended episodes restart after it."""
         ...
 
     def get_state(self) -> Any:
-        """Everything that decides what comes next, to be pickled."""
+        """The full state that determines the future, picklable."""
         ...
 
     def set_state(self, state: Any) -> None:
-        """Go on from a state."""
+        """Continue from a state of `get_state`."""
         ...

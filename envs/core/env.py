@@ -1,4 +1,4 @@
-"""The people-facing views of a control loop: PettingZoo for many agents, Gymnasium for one."""
+"""Public environments around a control loop: PettingZoo for many agents, Gymnasium for one."""
 
 from __future__ import annotations
 
@@ -17,31 +17,40 @@ from envs.core.scenario import Scenario, SeedRange
 
 def make_loop(scenario: str | Scenario, **settings: Any) -> ControlLoop:
     """A control loop by scenario or reference; settings as in `load_scenario`."""
-    if not isinstance(scenario, Scenario):
-        scenario = load_scenario(scenario, **settings)
-    elif settings:
-        scenario = scenario.override({key.replace("__", "."): value for key, value in settings.items()})
-    return ControlLoop(get_system(scenario.system), scenario)
+    chosen = load_scenario(scenario, **settings)
+    return ControlLoop(get_system(chosen.system), chosen)
 
 
 class RenderError(CityloopError, TypeError):
-    """Rendering is not supported. It is a TypeError as well: stable-baselines3, which asks every environment that it
-    makes by name to render, goes on without it then.
+    """Rendering is not supported.
+
+    It is also a TypeError: stable-baselines3 asks every environment that it makes by name to render, and continues
+    without rendering if it gets one.
     """
 
 
 class SeedStream:
-    """The seeds of successive episodes: the given one first, then ones drawn from it within the same split."""
+    """Seeds of successive episodes: first the given seed, then seeds drawn from a generator that it starts.
+
+    All seeds lie in the split of the first one, or in the test split if it lies in none.
+
+    Args:
+        scenario: the scenario that defines the splits.
+        seed: first seed, as in `start`.
+    """
 
     def __init__(self, scenario: Scenario, seed: int | None):
         self._scenario = scenario
         self.start(seed)
 
     def start(self, seed: int | None) -> None:
-        """Begin anew at a seed, of which what exceeds 31 bits is left out; None: at a random test seed.
+        """Restart at a seed.
+
+        Args:
+            seed: first seed, taken modulo 2**31; None: a random test seed.
 
         Raises:
-            CityloopError: if it is no whole number from 0 up.
+            CityloopError: if the seed is not a whole number from 0 up.
         """
         if seed is None:
             test = self._scenario.seeds.test
@@ -56,21 +65,21 @@ class SeedStream:
 
     @property
     def next(self) -> int:
-        """The next episode's seed, which `take` will give."""
+        """Seed of the next episode, which `take` will return."""
         return self._next
 
     def take(self) -> int:
-        """The next episode's seed; the one after it is drawn."""
+        """Return the seed of the next episode, and draw the one after it."""
         seed = self._next
         self._next = int(self._rng.integers(self._range.first, self._range.last + 1))
         return seed
 
     def get_state(self) -> tuple[int, Any, Any]:
-        """What decides all seeds to come, as plain data."""
+        """The state that determines all later seeds, as plain data."""
         return self._next, self._rng.bit_generator.state, self._range.model_dump()
 
     def set_state(self, state: tuple[int, Any, Any]) -> None:
-        """Go on from what `get_state` gave."""
+        """Continue from a state of `get_state`."""
         self._next, generator, bounds = state
         self._rng.bit_generator.state = generator
         self._range = SeedRange.model_validate(bounds)
@@ -79,17 +88,17 @@ class SeedStream:
 class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
     """A system as a PettingZoo environment with a constant set of agents.
 
-    An observation is ``{"observation": float32 (size,), "action_mask": int8 (actions,)}``; `loop.layout` says where
-    each part lies. The reward is the sum of the system's named terms; ``infos[agent]["terms"]`` has them one by one,
-    where the guard changed a request ``infos[agent]["intervention"]`` says why, and after the last decision
-    ``infos[agent]["kpis"]`` holds the episode's indicators. Episodes end by truncation.
+    An observation is ``{"observation": float32 (size,), "action_mask": int8 (actions,)}``; `loop.layout` gives the
+    slice of each part. The reward is the sum of the system's named terms. ``infos[agent]["terms"]`` holds each term,
+    ``infos[agent]["intervention"]`` the guard's reason if it changed the request, and ``infos[agent]["kpis"]`` the
+    episode's indicators after the last decision. Episodes end by truncation.
 
-    The seed decides which split an episode belongs to (``loop.scenario.seeds``); later episodes without a seed stay in
-    it. Without any seed they are test episodes.
+    The seed determines the split of an episode (``loop.scenario.seeds``); later episodes without a seed stay in that
+    split. Without any seed, episodes are test episodes.
 
     Args:
         scenario: a scenario or its reference.
-        seed: of the first episode if `reset` gets none.
+        seed: seed of the first episode if `reset` gets none.
         settings: changes to the scenario, e.g. ``regime="resco"``.
 
     Raises:
@@ -118,11 +127,11 @@ class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
         return spaces.Dict({"observation": box, "action_mask": spaces.Box(0, 1, actions, np.int8)})
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
-        """The space of an agent's observations; always the same object."""
+        """Observation space of an agent; always the same object."""
         return self._observation_spaces[agent]
 
     def action_space(self, agent: str) -> spaces.Space[Any]:
-        """The space of an agent's actions; always the same object."""
+        """Action space of an agent; always the same object."""
         return self._action_spaces[agent]
 
     def reset(
@@ -147,10 +156,10 @@ class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
     def step(
         self, actions: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
-        """Carry out one decision of every agent; the guard corrects what is not allowed.
+        """Carry out one decision of every agent; the guard corrects requests that are not allowed.
 
         Raises:
-            CityloopError: if the episode is over, or an agent's action is missing or not of its space's shape.
+            CityloopError: if the episode is over, or an agent's action is missing or does not have its space's shape.
         """
         if not self.agents:
             raise CityloopError("the episode is over: call reset() before step()")
@@ -178,7 +187,7 @@ class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
         return infos
 
     def state(self) -> np.ndarray:
-        """What a central critic sees, float32 of `state_space`.
+        """State of the plant for a central critic, float32 in `state_space`.
 
         Raises:
             CityloopError: before the first episode.
@@ -195,22 +204,22 @@ class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
 
 
 class CityGymEnv(gymnasium.Env[np.ndarray, Any]):
-    """A system as a Gymnasium environment: all agents jointly, or the only one.
+    """A system as a Gymnasium environment that controls all its agents jointly.
 
-    The observation is the agents' flat observations, float32 ``(N * size,)``. The action of one discrete agent is
-    Discrete, of several MultiDiscrete, of those that set ``k`` numbers a Box ``(N, k)``; requests that are not allowed
-    are corrected by the guard (``action_masks()`` says what is). The reward is the agents' mean.
-    ``info["interventions"]`` counts what the guard changed, and after the last decision ``info["kpis"]`` holds the
-    episode's indicators. Episodes end by truncation. Seeds are as in `CityParallelEnv`.
+    The observation is the concatenation of the agents' flat observations, float32 ``(N * size,)``. The action space is
+    Discrete for one discrete agent, MultiDiscrete for several, and a Box ``(N, k)`` for agents that set ``k`` numbers.
+    The guard corrects requests that are not allowed; ``action_masks()`` tells which are. The reward is the mean over
+    agents. ``info["interventions"]`` is the number of requests that the guard changed, and ``info["kpis"]`` holds the
+    episode's indicators after the last decision. Episodes end by truncation. Seeds are as in `CityParallelEnv`.
 
     Args:
         scenario: a scenario or its reference.
-        render_mode: None, as nothing is drawn; `cityloop evaluate` plots episodes.
+        render_mode: must be None, as nothing is drawn; `cityloop evaluate` plots episodes.
         settings: changes to the scenario.
 
     Raises:
         CityloopError: if the scenario cannot be used.
-        RenderError: if a way to render is given.
+        RenderError: if a render mode is given.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium declares it so
@@ -241,7 +250,7 @@ class CityGymEnv(gymnasium.Env[np.ndarray, Any]):
         return self.loop.layout.flatten(self.loop.observation).reshape(-1)
 
     def action_masks(self) -> np.ndarray:
-        """What may be asked for now: bool ``(N * actions,)``; empty where actions are numbers.
+        """Mask of the actions that are allowed now: bool ``(N * actions,)``; empty for continuous actions.
 
         Raises:
             CityloopError: before the first episode.
@@ -253,7 +262,7 @@ class CityGymEnv(gymnasium.Env[np.ndarray, Any]):
         """Carry out one decision.
 
         Raises:
-            CityloopError: if no episode is under way, or the action is not of its space's shape.
+            CityloopError: if no episode is under way, or the action does not have its space's shape.
         """
         one = self.loop.action_space.shape or ()
         step = self.loop.step(in_shape(action, self.action_space, "action").reshape(-1, *one))
@@ -274,7 +283,7 @@ def _need_readings(loop: ControlLoop, asked: str) -> None:
 
 
 def _copy(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """A space of its own for each agent, so that seeding one does not seed the others."""
+    """A copy of a space: each agent has its own, so that seeding one does not seed the others."""
     from copy import deepcopy
 
     return deepcopy(space)

@@ -1,17 +1,17 @@
-"""The one exception that a user may see: a sentence that names the field, the value and the mend."""
+"""The base of all exceptions shown to users: one sentence with the field, the value and the remedy."""
 
 
 class CityloopError(Exception):
-    """Something the user gave cannot be used. The message is one clear sentence; no trace is printed for it."""
+    """Input from the user cannot be used. The message is one clear sentence; no traceback is printed for it."""
 
 
 class ReadingError(CityloopError):
     """A reading does not fit its schema.
 
     Attributes:
-        field: where it is, e.g. ``readings.queue_veh[3]``.
-        value: what was found there.
-        mend: what would be accepted.
+        field: path of the reading, e.g. ``readings.queue_veh[3]``.
+        value: value found there.
+        mend: description of the accepted values.
     """
 
     def __init__(self, field: str, value: object, mend: str):

@@ -1,6 +1,7 @@
-"""Files and folders replaced as a whole: whoever reads one sees the old content or the new, after a power cut too.
+"""Atomic replacement of files and folders, file locks, and caching of file contents.
 
-And what was read, kept until a file is changed.
+A reader sees either the old content or the new one, even after a power cut. Results computed from files are cached
+until one of the files changes.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import json
 import os
 import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import lru_cache, wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from envs.core.errors import CityloopError
 
@@ -22,22 +24,22 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DRAFT = ".tmp"
-"""How a file ends that is not finished; one that lies there was left by a process that was killed."""
+"""Suffix of unfinished files; one that remains was left by a process that was killed."""
 
 HERE, EXCHANGE = -100, 2
 """AT_FDCWD and RENAME_EXCHANGE of Linux's renameat2."""
 
 
 def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Replace a file, and wait until it is on the disk.
+    """Replace a file atomically, and wait until it is on disk.
 
     Args:
-        path: of the file; its folder is there.
-        content: all of it.
-        mode: its permissions, less those that the process withholds (umask).
+        path: path of the file, in an existing folder.
+        content: the whole content.
+        mode: permissions of the file, before the process's umask is applied.
 
     Raises:
-        OSError: if it cannot be written; an older one stays.
+        OSError: if the file cannot be written; an older file then remains.
     """
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -52,18 +54,58 @@ def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
         with suppress(OSError):
             draft.unlink()
         if isinstance(error, OSError) and error.errno is not None and error.filename2 is None:
-            error.filename = str(path)  # nobody else knows of the draft
+            error.filename = str(path)  # the draft's name would mean nothing to a caller
         raise
     sync_folder(path.parent)
 
 
-def exchange(one: Path, other: Path) -> None:
-    """Let two files or folders of a file system change names, both at once where it can.
+def write_whole(path: Path, content: bytes, private: bool = False) -> None:
+    """Create the file's folder if needed, then write the file as `write_bytes` does.
 
-    Elsewhere a process that is killed in between leaves the second name to nobody, and what had it beside the first.
+    Args:
+        path: path of the file.
+        content: the whole content.
+        private: whether only the owner may read and write the file.
 
     Raises:
-        OSError: if they cannot be renamed; both are then as they were.
+        OSError: if the file cannot be written; an older file then remains.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, content, mode=0o600 if private else 0o666)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a text file atomically, as `write_whole`."""
+    write_whole(path, content.encode())
+
+
+def write_json(path: Path, content: Any, private: bool = False) -> None:
+    """Write a JSON file atomically, as `write_whole`. NaN and infinities raise ValueError, because JSON has neither."""
+    write_whole(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(), private)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        CityloopError: if the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise CityloopError(f"file {path} cannot be read ({error.strerror}): give an existing JSON file") from None
+    except ValueError as error:
+        raise CityloopError(f"file {path} is not valid JSON ({error}): it was altered or cut off") from None
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Swap the names of two files or folders on one file system, atomically where the system supports it.
+
+    Elsewhere, a process that is killed in between leaves no entry under the second name; its former content then lies
+    beside the first, under a temporary name.
+
+    Raises:
+        OSError: if they cannot be renamed; both are then unchanged.
     """
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux
     if rename is not None and rename(HERE, os.fsencode(one), HERE, os.fsencode(other), EXCHANGE) == 0:
@@ -79,14 +121,15 @@ def exchange(one: Path, other: Path) -> None:
 
 
 def replace_folder(folder: Path, new: Path) -> None:
-    """Let a finished folder take the place of another, or of none, and wait until it is on the disk.
+    """Move a finished folder to its final path, replacing an existing folder, and wait until it is on disk.
 
     Args:
-        folder: its place.
-        new: where it is now, on the same file system; afterwards the other is there, if there was one.
+        folder: final path.
+        new: current path of the finished folder, on the same file system; afterwards the replaced folder, if there was
+            one, lies there.
 
     Raises:
-        OSError: if it cannot be; an older one stays.
+        OSError: if the folder cannot be moved; an older folder then remains.
     """
     sync_tree(new)
     if folder.exists():
@@ -97,10 +140,14 @@ def replace_folder(folder: Path, new: Path) -> None:
 
 
 def placed(path: Path | str, folder: Path) -> Path:
-    """A path that somebody wrote: a relative one starts at the folder, ``~`` at the home that it names.
+    """A path from a user's file, with ``~`` expanded.
+
+    Args:
+        path: the path as written.
+        folder: folder to which a relative path refers.
 
     Raises:
-        CityloopError: if that is nobody's home.
+        CityloopError: if ``~`` names a user who has no home here.
     """
     try:
         return folder / Path(path).expanduser()
@@ -111,14 +158,14 @@ def placed(path: Path | str, folder: Path) -> Path:
 
 
 def make_folder(folder: Path, called: str) -> None:
-    """Make a folder, unless it is there, and make sure that files can be put there.
+    """Create a folder if it does not exist, and check that it is writable.
 
     Args:
-        folder: the folder; those above it are made as well.
-        called: what it is to whoever named it, for the message.
+        folder: the folder; missing parents are created as well.
+        called: name of the folder in the error message.
 
     Raises:
-        CityloopError: if it cannot be made, or one may not write there.
+        CityloopError: if the folder cannot be created or is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +180,7 @@ class Held(Exception):
     """Another process holds a file.
 
     Attributes:
-        holder: its number, as far as it is known.
+        holder: process id of the holder, or ``unknown``.
     """
 
     def __init__(self, holder: str):
@@ -142,14 +189,17 @@ class Held(Exception):
 
 
 def hold(path: Path) -> int:
-    """Hold a file until the handle that is returned is closed, or the process ends, however it does.
+    """Lock a file until the returned file descriptor is closed or the process ends in any way.
 
     Args:
-        path: of the file; it is made where it is not there, and tells whose it is.
+        path: path of the file; it is created if missing, and holds the process id of its holder.
+
+    Returns:
+        The open file descriptor.
 
     Raises:
-        Held: if somebody else does.
-        OSError: if it cannot be made, or locked.
+        Held: if another process holds the lock.
+        OSError: if the file cannot be created or locked.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -167,10 +217,10 @@ def hold(path: Path) -> int:
 
 
 def sync_tree(folder: Path) -> None:
-    """Make all that others wrote into a folder last a power cut.
+    """Flush all files and folders below a folder to disk, so that they survive a power cut.
 
     Raises:
-        OSError: if something in it cannot be opened.
+        OSError: if one of them cannot be opened.
     """
     for place, _, names in os.walk(folder):
         for name in names:
@@ -180,7 +230,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names of a folder's files last.
+    """Flush the directory entries of a folder to disk.
 
     Raises:
         OSError: if the folder cannot be opened.
@@ -193,11 +243,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def kept(files: Callable[P, Iterable[Path]], most: int = 8) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Keep what a function makes of files, for the same arguments, until one of the files is changed.
+    """Decorator that caches a function's results by its arguments until one of the files that it reads changes.
 
     Args:
-        files: arguments → the files that are read.
-        most: so many results are kept, those that were last asked for.
+        files: maps the arguments to the files that the function reads.
+        most: number of cached results; the least recently used are dropped.
     """
 
     def decorate(read: Callable[P, T]) -> Callable[P, T]:
@@ -208,7 +258,7 @@ def kept(files: Callable[P, Iterable[Path]], most: int = 8) -> Callable[[Callabl
         @wraps(read)
         def look(*args: P.args, **kwargs: P.kwargs) -> T:
             stamps = tuple(map(_stamp, files(*args, **kwargs)))
-            return keep(stamps, *args, **kwargs)  # type: ignore[arg-type] # hashable, or there is nothing to keep it by
+            return keep(stamps, *args, **kwargs)  # type: ignore[arg-type] # arguments must be hashable
 
         return look
 
@@ -216,9 +266,9 @@ def kept(files: Callable[P, Iterable[Path]], most: int = 8) -> Callable[[Callabl
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """What tells whether a file was changed: when, and its size; zeros for one that is not there."""
+    """Modification time in ns and size in bytes of a file, to detect changes; zeros for a missing file."""
     try:
         found = path.stat()
     except OSError:
-        return 0, 0  # whoever reads it says so
+        return 0, 0  # reading the file will raise the error
     return found.st_mtime_ns, found.st_size

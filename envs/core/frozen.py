@@ -1,4 +1,4 @@
-"""Plain records: typed, immutable, kept as JSON; and what is wrong with one, in a sentence."""
+"""Typed, immutable records stored as JSON, and one-sentence messages for validation errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from envs.core.errors import CityloopError
 from envs.core.files import write_bytes
 
 KIND = re.compile(r"bool|int|float|str|constrained-\w+|(?:list|tuple|dict)\[.*\]|function-.*")
-"""How pydantic names, in the place of a problem, one of the kinds that a field may be of."""
+"""Names of union members that pydantic inserts into the location of an error."""
 
 NUMBERS = (int, float, int | None, float | None)
 """Annotations of fields that hold a number."""
@@ -23,14 +23,14 @@ PATHS = (Path, Path | None)
 
 
 class Frozen(BaseModel):
-    """A typed, immutable record that refuses keys it does not know, and numbers that JSON does not: inf and NaN."""
+    """A typed, immutable record that refuses unknown keys, and the numbers that JSON lacks: inf and NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _none_for_another(cls, content: Any) -> Any:
-        """Pydantic takes ``true`` for 1, and no text for the folder that one is in."""
+        """Refuse two conversions of pydantic: ``true`` to 1, and an empty string to the current folder."""
         for name, field in cls.model_fields.items() if isinstance(content, dict) else ():
             if isinstance(content.get(name), bool) and field.annotation in NUMBERS:
                 raise ValueError(f"{name} is {str(content[name]).lower()}: give a number")
@@ -39,24 +39,24 @@ class Frozen(BaseModel):
         return content
 
     def to_file(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all.
+        """Write the record as JSON, atomically.
 
         Raises:
-            OSError: if it cannot be written.
+            OSError: if the file cannot be written.
         """
         write_bytes(path, self.model_dump_json(indent=1).encode() + b"\n")
 
     @classmethod
     def from_file(cls, path: Path, what: str, mend: str = "give an existing file") -> Self:
-        """Read one from JSON.
+        """Read a record from JSON.
 
         Args:
-            path: of the file.
-            what: it is.
-            mend: what to do if it is not there.
+            path: path of the file.
+            what: name of the file's kind in error messages.
+            mend: remedy in the message if the file cannot be read.
 
         Raises:
-            CityloopError: if the file is missing or is no such thing.
+            CityloopError: if the file is missing or does not hold such a record.
         """
         try:
             return cls.model_validate_json(path.read_bytes())
@@ -86,21 +86,21 @@ MENDS = {
         "give a date and time with its zone, such as 2026-01-31T08:30:00Z",
     ),
 }
-"""Kind of problem → what is to be done, where pydantic's message says something else; braces are of its context."""
+"""Pydantic's error type → remedy that replaces its message; braces are filled in from the error's context."""
 
 LONG = 80
-"""Characters beyond which a part of a file is not repeated to whoever wrote it."""
+"""Longest text of a mapping, in characters, that an error message repeats."""
 
 
 def problem_of(error: ValidationError, kinds: Collection[str] = ()) -> tuple[str, Any]:
-    """The first field of a pydantic error, dotted, and what is wrong with it as pydantic has it.
+    """The first field of a pydantic error, dotted, and pydantic's description of its problem.
 
-    Of a field that may be of several kinds pydantic says what is wrong with it as each of them, and names the kind in
-    its place: meant is the kind that fits best, whose problem lies deepest.
+    For a field with a union type, pydantic reports one problem per member and includes the member's name in the
+    location. The intended member is taken to be the best match: the one whose problem has the longest location.
 
     Args:
-        error: it.
-        kinds: names of models among such kinds.
+        error: the validation error.
+        kinds: names of models that are members of such unions.
     """
 
     def place(problem: Any) -> list[str]:
@@ -114,14 +114,14 @@ def problem_of(error: ValidationError, kinds: Collection[str] = ()) -> tuple[str
 
 
 def mend_of(problem: Any) -> str:
-    """What is to be done about a problem as pydantic has it."""
+    """The remedy for a problem that pydantic describes."""
     if problem["type"] not in MENDS:
         return str(problem["msg"]).removeprefix("Value error, ")
     return MENDS[problem["type"]].format(**problem.get("ctx", {}))
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first problem of a pydantic error as one sentence: field, value, mend."""
+    """The first problem of a pydantic error as one sentence: field, value, remedy."""
     field, problem = problem_of(error)
     if problem["type"] == "extra_forbidden":
         return f"unknown key {field!r}: remove it or correct its spelling"
@@ -131,6 +131,6 @@ def first_problem(error: ValidationError) -> str:
     if not field:
         return message
     value = repr(problem["input"])
-    if isinstance(problem["input"], dict) and len(value) > LONG:  # the message names what is in it
+    if isinstance(problem["input"], dict) and len(value) > LONG:  # the message names the key in question
         return f"{field}: {message}"
     return f"{field} is {value}: {message[0].lower()}{message[1:]}"

@@ -1,4 +1,4 @@
-"""What dashboards and the console show of a plant: a few numbers that its readings add up to, alike at all sites."""
+"""Gauges of a plant for dashboards and the console: a few totals of its readings, the same at all sites of a system."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 
 Gauges = Mapping[str, float]
-"""Indicator, its unit in its name, → its value now; NaN where no sensor tells."""
+"""Indicator, with its unit in its name → its present value; NaN if no sensor reports."""
 
 
 def total(values: np.ndarray) -> float:
-    """Sum of what is heard; NaN if nothing is."""
+    """Sum of the finite values; NaN if there are none."""
     return float(np.nansum(values)) if np.isfinite(values).any() else float("nan")
 
 
 def largest(values: np.ndarray) -> float:
-    """Largest of what is heard; NaN if nothing is."""
+    """Largest of the finite values; NaN if there are none."""
     return float(np.nanmax(values)) if np.isfinite(values).any() else float("nan")

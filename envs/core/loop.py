@@ -1,7 +1,7 @@
-"""The five steps, once: read, encode, decide, guard, apply. Everything that runs an episode runs this.
+"""The control loop of five steps: read, encode, decide, guard, apply. Every episode runs through it.
 
-`ControlLoop` is array-first and knows no dictionary of agents; the PettingZoo and Gymnasium views, the vector layer and
-the evaluator are thin around it.
+`ControlLoop` works on arrays, without dictionaries of agents. The PettingZoo and Gymnasium environments, the vector
+layer and the evaluator are thin wrappers around it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.core.readings import Readings
+from envs.core.readings import Readings, consecutive_slices
 from envs.core.world import Commands, Controller, Intervention, Observation, Requests, World
 
 if TYPE_CHECKING:
@@ -21,27 +21,28 @@ if TYPE_CHECKING:
 
     from envs.core.registry import System
     from envs.core.scenario import Scenario
-    from envs.core.site import Site
 
 
 class Layout:
-    """Where each part of an observation lies in the flat vector that learners read.
+    """Positions of an observation's parts in the flat vector that learners read.
 
     Args:
         shapes: part name → shape of one agent's part, in order.
+
+    Attributes:
+        size: length of one agent's vector.
+        slices: part name → its slice of the vector.
     """
 
     def __init__(self, shapes: dict[str, tuple[int, ...]]):
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
-        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
-        self.size = int(ends[-1])
-        starts = [0, *ends[:-1].tolist()]
+        sizes = {name: int(np.prod(shape)) for name, shape in self.shapes.items()}
+        self.size, self.slices = sum(sizes.values()), consecutive_slices(sizes)
         self._rows = next(iter(self.shapes)) if [len(shape) for shape in self.shapes.values()] == [1] else None
-        self.slices = {name: slice(a, int(b)) for name, a, b in zip(self.shapes, starts, ends, strict=True)}
 
     def flatten(self, observation: Observation) -> np.ndarray:
-        """Parts ``(N, …)`` → float32 ``(N, size)``; of a single part the same numbers, if they are float32."""
-        if self._rows is not None:  # which are flat already
+        """Parts ``(N, …)`` → float32 ``(N, size)``. A single float32 part of rank 1 is returned without a copy."""
+        if self._rows is not None:  # the only part is flat already
             return np.asarray(observation[self._rows], dtype=np.float32)
         rows = len(next(iter(observation.values())))
         parts = [observation[name].reshape(rows, -1) for name in self.shapes]
@@ -55,13 +56,13 @@ class Layout:
 
 @dataclass
 class Step:
-    """What one decision led to.
+    """Result of one decision.
 
     Attributes:
         reward: ``(N,)``.
         terms: the reward's named terms, each ``(N,)``.
-        commands: what the plant carried out.
-        interventions: what the guard changed.
+        commands: commands that the plant carried out; None if its local program decided.
+        interventions: changes that the guard made.
         done: whether the episode is over.
         kpis: key performance indicators; empty before the end.
     """
@@ -79,16 +80,15 @@ class ControlLoop:
 
     Args:
         system: the system's parts.
-        scenario: where and under what circumstances.
-        site: the scenario's site, if the caller has it already.
+        scenario: the scenario to run.
 
     Attributes:
-        action_space: of one agent.
+        action_space: action space of one agent.
     """
 
-    def __init__(self, system: System, scenario: Scenario, site: Site | None = None):
+    def __init__(self, system: System, scenario: Scenario):
         self.system, self.scenario = system, scenario
-        self.site = system.load_site(scenario) if site is None else site
+        self.site = system.load_site(scenario)
         self.action_space = system.action_space(self.site)
         self.guard = system.make_guard(self.site)
         self.features = system.make_features(self.site)
@@ -100,7 +100,7 @@ class ControlLoop:
         self._under_way = False
 
     def reset(self, seed: int, program: Any = None) -> None:
-        """Start an episode; the plant's own local program decides if one is given."""
+        """Start an episode; if a local program of the plant is given, that program decides."""
         self._local, self._under_way = program is not None, False
         self._take(self.world.reset(seed, program))
         self._under_way = True
@@ -127,7 +127,7 @@ class ControlLoop:
         if not self._local:
             given = in_shape(requests, self.action_space, "what the agents ask for", len(self.mask))
             commands, interventions = self.guard.check(self.readings, given, self.mask)
-        self._under_way = False  # and stays so if the plant fails: nobody knows where it is then
+        self._under_way = False  # it stays so if the plant fails, because its state is then unknown
         self._take(self.world.step(commands))
         terms = self.reward.terms(self.world.truth)
         done = self.world.done
@@ -139,7 +139,7 @@ class ControlLoop:
         """Run a whole episode and return its last step.
 
         Raises:
-            RuntimeError: if the scenario has no decision to take.
+            RuntimeError: if the scenario has no decision.
         """
         controller.reset()
         self.reset(seed, controller.program)
@@ -156,19 +156,19 @@ class ControlLoop:
 
 
 def in_shape(asked: Any, space: Space[Any], name: str, agents: int | None = None) -> np.ndarray:
-    """Requests in the shape of their space, a row for each agent; axes of length one may be missing or extra.
+    """Requests in the shape of their action space, one row per agent; axes of length one may be missing or extra.
 
-    Anything else is refused: the guard would take it for no request at all, and whoever decided would learn from, or be
-    judged by, what others decided.
+    Any other shape is refused. The guard would treat it as no request, and the controller would learn from, or be
+    evaluated on, decisions that it did not take.
 
     Args:
-        asked: by one agent, or by all.
-        space: of one agent's action.
-        name: what the request is called in errors.
-        agents: how many; None: it is that of one agent, without a row.
+        asked: request of one agent, or of all.
+        space: action space of one agent.
+        name: name of the request in error messages.
+        agents: number of agents; None: the request of a single agent, without a leading axis.
 
     Raises:
-        CityloopError: if it is not made of numbers, or has another shape.
+        CityloopError: if the request is not numeric or has another shape.
     """
     shape = (space.shape or ()) if agents is None else (agents, *(space.shape or ()))
     try:
@@ -183,5 +183,5 @@ def in_shape(asked: Any, space: Space[Any], name: str, agents: int | None = None
 
 
 def long_axes(shape: tuple[int, ...]) -> list[int]:
-    """Lengths of a shape's axes, those of one left out."""
+    """Lengths of a shape's axes, without those of length one."""
     return [size for size in shape if size != 1]

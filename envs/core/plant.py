@@ -1,9 +1,9 @@
-"""One plant in a process of its own, for `envs.core.vector`: a worker that forks a child for every episode.
+"""Worker process of one plant, for `envs.core.vector`; it forks a child for every episode.
 
-Simulators do not leave a process as they found it: with SUMO 1.28 a later episode in the same process can part ways
-with the same episode in a fresh one. So the worker, which keeps the site and all that is costly to build, never
-simulates; each episode runs in a child that never simulated before. An episode is thus a function of its seed and the
-requests alone, and can be played again to any point of it.
+Simulators leave state behind in a process: with SUMO 1.28 a later episode in the same process can differ from the same
+episode in a fresh one. Therefore the worker, which keeps the site and everything that is costly to build, never
+simulates, and each episode runs in a child that has not simulated before. An episode is thus a function of its seed
+and the requests alone, and can be replayed to any point.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from envs.core.loop import ControlLoop
 from envs.core.scenario import Scenario
 
 Fields = Mapping[str, tuple[tuple[int, ...], Any]]
-"""Name of an array in shared memory → shape and kind."""
+"""Name of an array in shared memory → shape and dtype."""
 
 PR_SET_PDEATHSIG = 1
+"""Option of Linux's prctl: the signal that a process gets when its parent dies."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a plant answers to a step, beside what it writes into shared memory."""
+    """Answer of a plant to a step, beside the arrays in shared memory."""
 
     done: bool = False
     kpis: dict[str, float] = field(default_factory=dict)
@@ -47,7 +48,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Begin:
-    """Start an episode, carry out requests that were carried out before, then answer with a report."""
+    """Message: start an episode, replay earlier requests, then answer with a report."""
 
     seed: int
     requests: Sequence[np.ndarray] = ()
@@ -56,7 +57,7 @@ class Begin:
 
 @dataclass(frozen=True)
 class Step:
-    """Carry out requests; if that ends the episode, begin the next with this seed."""
+    """Message: carry out requests; if the episode ends, start the next one with the given seed."""
 
     requests: np.ndarray
     next_seed: int
@@ -64,14 +65,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong: a sentence for users, or a trace."""
+    """Answer after an error: a sentence for users if it was expected, otherwise a traceback."""
 
     text: str
     expected: bool
 
 
 def views(memory: SharedMemory, fields: Fields) -> dict[str, np.ndarray]:
-    """Arrays on shared memory, one after the other."""
+    """Arrays on shared memory, laid out one after the other."""
     arrays, offset = {}, 0
     for name, (shape, kind) in fields.items():
         arrays[name] = np.ndarray(shape, kind, memory.buf, offset)
@@ -80,27 +81,33 @@ def views(memory: SharedMemory, fields: Fields) -> dict[str, np.ndarray]:
 
 
 def work(pipe: Connection, folder: str, scenario: Scenario, memory_name: str, fields: Fields, k: int) -> None:
-    """The worker's life: begin episodes until the pipe says close (None), or is closed because the caller is gone.
+    """Main function of a worker: run episodes until the pipe delivers None, or is closed because the caller has ended.
 
-    Temporary files lie in a folder that is the caller's to remove.
+    Args:
+        pipe: connection to the caller.
+        folder: folder for temporary files; the caller removes it.
+        scenario: scenario of the plant.
+        memory_name: name of the shared memory of all plants.
+        fields: arrays in the shared memory.
+        k: index of this plant in the arrays.
     """
     tempfile.tempdir = folder
     memory = SharedMemory(name=memory_name)
     mine = {name: view[k] for name, view in views(memory, fields).items()}
     loop = make_loop(scenario)
-    gc.freeze()  # what children share is not copied because it was counted
+    gc.freeze()  # collections in children then do not touch, and so do not copy, shared memory pages
     try:
         message = pipe.recv()
         while message is not None:
             message = _episode(pipe, loop, mine, message) if isinstance(message, Begin) else pipe.recv()
     except (EOFError, ConnectionResetError, BrokenPipeError):
-        pass  # the caller is gone
+        pass  # the caller has ended
     finally:
         mine.clear()
 
 
 def _episode(pipe: Connection, loop: ControlLoop, mine: dict[str, np.ndarray], begin: Begin) -> Any:
-    """Run an episode in a child; what is to be done after it."""
+    """Run an episode in a child process, and return the message to handle next."""
     ours, theirs = Pipe(duplex=False)
     child = os.fork()
     if child == 0:
@@ -109,7 +116,7 @@ def _episode(pipe: Connection, loop: ControlLoop, mine: dict[str, np.ndarray], b
     try:
         return ours.recv()
     except EOFError:
-        os._exit(1)  # the child was killed, or out of memory: the caller is told by our end
+        os._exit(1)  # the child was killed or ran out of memory: this worker's exit tells the caller
     finally:
         ours.close()
         with suppress(ChildProcessError):
@@ -119,8 +126,8 @@ def _episode(pipe: Connection, loop: ControlLoop, mine: dict[str, np.ndarray], b
 def _child(
     pipe: Connection, after: Connection, loop: ControlLoop, mine: dict[str, np.ndarray], begin: Begin
 ) -> NoReturn:
-    """Play one episode, say what comes next, and end without the worker's clean-up."""
-    if os.uname().sysname == "Linux":  # should the worker be killed, so are we
+    """Run one episode, send the message to handle next, and exit without the worker's clean-up."""
+    if os.uname().sysname == "Linux":  # this child is killed together with the worker
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     following: Any = "wait"
     try:
@@ -129,7 +136,7 @@ def _child(
         following = None
     except CityloopError as error:
         pipe.send(Failure(str(error), expected=True))
-    except Exception:  # whatever went wrong belongs to the caller
+    except Exception:  # every other error is reported to the caller
         pipe.send(Failure(traceback.format_exc(), expected=False))
     finally:
         with suppress(Exception):
@@ -140,11 +147,15 @@ def _child(
 
 
 def _play(pipe: Connection, loop: ControlLoop, mine: dict[str, np.ndarray], begin: Begin) -> Any:
-    """An episode from its beginning to its end, or to another message than a step; that message, or the next begin."""
+    """Run an episode until it ends or a message other than `Step` comes.
+
+    Returns:
+        The `Begin` of the next episode, or that message.
+    """
     loop.reset(begin.seed)
     for requests in begin.requests:
         loop.step(requests)
-    if not begin.report.done:  # else the reward of the step that ended the episode before stands there
+    if not begin.report.done:  # otherwise the array holds the reward of the step that ended the previous episode
         mine["reward"][:] = 0.0
     _see(loop, mine)
     pipe.send(begin.report)

@@ -1,4 +1,4 @@
-"""How checks say that the contract is not kept."""
+"""The assertion of contract checks, and the error that it raises."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 
 class BrokenPromiseError(Exception):
-    """A system does not keep the contract; the message says how."""
+    """A system violates the contract; the message says how."""
 
 
 def need(condition: Any, message: str) -> None:
-    """Insist on a condition.
+    """Assert a condition of the contract.
 
     Raises:
-        BrokenPromiseError: if it does not hold.
+        BrokenPromiseError: with the message, if the condition does not hold.
     """
     if not condition:
         raise BrokenPromiseError(message)

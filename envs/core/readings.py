@@ -1,7 +1,7 @@
-"""What sensors say: a typed schema of named columns in physical units, and the arrays that fill it.
+"""Sensor readings: a typed schema of named columns in physical units, and arrays that follow it.
 
-A system declares its readings once, as a `Schema`. The same declaration shapes the arrays in training, checks the body
-of a request in serving, and prints the JSON schema that a client reads. Nothing here knows any system.
+A system declares its readings once, as a `Schema`. The same declaration shapes the arrays in training, validates the
+body of a request in serving, and gives the JSON schema for clients. This module is independent of any system.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from types import NoneType
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ import numpy as np
 from envs.core.errors import ReadingError
 
 Readings = dict[str, np.ndarray]
-"""Column name → array of shape ``(len(axis),)``, float64, in the unit that the name ends with. NaN: no value."""
+"""Column name → float64 array of shape ``(len(axis),)``, in the unit at the end of the name. NaN: no value."""
 
 Axes = Mapping[str, Sequence[str]]
 """Axis name → the identifiers along it, in the order of the arrays."""
@@ -30,12 +30,12 @@ class Column:
 
     Args:
         name: field name with its unit, e.g. ``queue_veh``.
-        axis: the site's axis that it runs along, e.g. ``lane``.
+        axis: the site's axis along which it runs, e.g. ``lane``.
         low: smallest possible value.
         high: largest possible value.
-        doc: what is measured, for people.
-        integer: whether only whole numbers make sense.
-        nullable: whether a sensor may be silent (``null`` in JSON, NaN in arrays).
+        doc: measured quantity, for people.
+        integer: whether only whole numbers are valid.
+        nullable: whether a value may be missing (``null`` in JSON, NaN in arrays).
     """
 
     name: str
@@ -48,12 +48,12 @@ class Column:
 
 
 class Schema:
-    """The columns that a system's readings consist of.
+    """The columns of a system's readings.
 
     Args:
-        *columns: one a quantity.
-        idle: column → what it shows where nothing goes on, where that is not zero, or as near to it as it goes.
-        void: columns where null may say that there is nothing to measure, such as the speed of nobody, and no more.
+        *columns: one per quantity.
+        idle: column → its value while nothing happens; default: zero, or the possible value nearest to zero.
+        void: columns in which null may also mean that there is nothing to measure, such as the speed of no vehicles.
     """
 
     def __init__(self, *columns: Column, idle: Mapping[str, float] | None = None, void: Collection[str] = ()):
@@ -69,14 +69,14 @@ class Schema:
         """Turn decoded JSON into arrays.
 
         Args:
-            raw: ``{column: [value, …]}`` with one value an identifier, in the site's order.
+            raw: ``{column: [value, …]}`` with one value per identifier, in the site's order.
             axes: the site's identifiers.
 
         Returns:
             The readings as float64 arrays.
 
         Raises:
-            ReadingError: naming the first field that does not fit, its value and the mend.
+            ReadingError: for the first field that does not fit, with its value and the remedy.
         """
         if not isinstance(raw, Mapping):
             raise ReadingError("readings", _short(raw), f"give an object with the columns {', '.join(self._by_name)}")
@@ -91,9 +91,12 @@ class Schema:
         return {column.name: self._column(column, raw, axes[column.axis]) for column in self.columns}
 
     def _at_a_glance(self, raw: Mapping[str, object], axes: Axes) -> Readings | None:
-        """The readings if all of them fit, in a few operations on one vector; None: look at them one by one.
+        """Fast path of `validate`: a few operations on one vector of all values.
 
-        A service checks every tick, and a look at each value costs more than the decision itself.
+        A service validates every tick, and a check value by value costs more than the decision itself.
+
+        Returns:
+            The readings if all of them fit; None if the slow path has to find the first error.
         """
         lists = [raw.get(column.name) for column in self.columns]
         counts = tuple(len(axes[column.axis]) for column in self.columns)
@@ -159,19 +162,25 @@ class Schema:
         return {column.name: _plain(readings[column.name], column.integer) for column in self.columns}
 
     def describe(self) -> list[dict[str, Any]]:
-        """The columns as plain data, for bundles and documentation; equal exactly when the schemas are."""
+        """The columns as plain data, for bundles and documentation; equal exactly if the schemas are equal."""
         return [vars(column) for column in self.columns]
+
+
+def consecutive_slices(sizes: Mapping[str, int]) -> dict[str, slice]:
+    """Slices of a flat vector that holds parts of the given sizes one after the other, by the parts' names."""
+    ends = accumulate(sizes.values())
+    return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
 
 
 @dataclass(frozen=True)
 class _Span:
-    """All columns of a site in one vector: where they lie, and what each value may be.
+    """All columns of a site in one vector: the slice of each column, and the valid range of each value.
 
     Attributes:
-        slices: column → where it lies.
-        low, high: of every value.
-        integer: whether only a whole number makes sense there.
-        nullable: whether it may be missing.
+        slices: column → its slice of the vector.
+        low, high: bounds of every value.
+        integer: for every value, whether only a whole number is valid.
+        nullable: for every value, whether it may be missing.
     """
 
     slices: Mapping[str, slice]
@@ -182,9 +191,8 @@ class _Span:
 
     @classmethod
     def of(cls, columns: Sequence[Column], counts: Sequence[int]) -> Self:
-        """That of columns with so many values each."""
-        ends = np.cumsum(counts).tolist()
-        slices = {c.name: slice(end - n, end) for c, end, n in zip(columns, ends, counts, strict=True)}
+        """The span of columns with the given number of values each."""
+        slices = consecutive_slices({column.name: count for column, count in zip(columns, counts, strict=True)})
 
         def spread(name: str) -> np.ndarray:
             return np.repeat([getattr(column, name) for column in columns], counts)
@@ -192,11 +200,16 @@ class _Span:
         return cls(slices, spread("low"), spread("high"), spread("integer"), spread("nullable"))
 
     def fits(self, flat: np.ndarray, silent: int) -> bool:
-        """Whether every value may be what it is, where so many of them are missing (NaN)."""
+        """Whether every value is valid.
+
+        Args:
+            flat: all values, NaN where missing.
+            silent: number of values that were null.
+        """
         fit = (flat >= self.low) & (flat <= self.high) & ((flat == np.floor(flat)) | ~self.integer)
         if silent:
             missing = np.isnan(flat)
-            if np.count_nonzero(missing) != silent:  # the others are no numbers by themselves
+            if np.count_nonzero(missing) != silent:  # the other NaNs were sent as such
                 return False
             fit |= missing & self.nullable
         return np.count_nonzero(fit) == len(fit)

@@ -1,7 +1,7 @@
-"""The systems that exist, and how a name becomes a scenario.
+"""The registry of systems, and the loading of scenarios by reference.
 
-To add a system: write its folder under `envs/` with a `SYSTEM` in it, its baselines under `agents/baselines/`, and add
-one line to `SYSTEMS`.
+To add a system, write its folder under `envs/` with a `SYSTEM` in it and its baselines under `agents/baselines/`, and
+add one line to `SYSTEMS`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gymnasium import Space
 from envs.core.conditions import Condition
 from envs.core.consistency import Consistency
 from envs.core.errors import CityloopError
+from envs.core.files import placed
 from envs.core.gauges import Gauges
 from envs.core.readings import Readings, Schema
 from envs.core.scenario import NAME, Scenario, read_yaml
@@ -37,54 +38,54 @@ SYSTEMS = {
 }
 
 FILES = (".xml", ".gz", ".inp", ".csv", ".at2", ".txt", ".dat", ".json", ".zip")
-"""What ends so in a scenario's YAML is a file's name, wherever it stands but in `WORDS`."""
+"""Suffixes of file names: text in a scenario's YAML that ends with one is a path, except under a key of `WORDS`."""
 
 WORDS = ("system", "name", "description")
-"""Keys of a scenario that are words, whatever they end with."""
+"""Keys of a scenario whose values are text, whatever their suffix."""
 
 
 @dataclass(frozen=True)
 class System:
-    """Everything that a system brings to the loop.
+    """All parts that a system contributes to the loop.
 
     Attributes:
-        name: as in a scenario's reference.
+        name: name, as in references of scenarios.
         description: one line for people.
-        kpi: the headline indicator, lower is better, where a scenario has no other (`headline`).
-        failure: the indicator that is 1 where an episode failed, e.g. ``gridlock``.
-        negligible: of the headline indicator, where episodes are compared as ratios: less counts as this much.
-        failure_voids: whether a failed episode's other indicators mean nothing, so that they are never averaged in.
+        kpi: headline indicator, lower is better, of scenarios that name no other (`headline`).
+        failure: indicator that is 1 if an episode failed, e.g. ``gridlock``.
+        negligible: lower bound of the headline indicator in ratios; smaller values count as this one.
+        failure_voids: whether the other indicators of a failed episode are meaningless and never averaged.
         beside: indicators that tables always show beside the headline, which says little without them.
-        trade: two indicators of which one buys the other, drawn against each other where several settings of a
-            scenario are evaluated.
-        kpis: indicator → what it means, its unit in its name.
-        readings: the schema of what its sensors say.
-        scenario_class, site_class: the types of its scenarios and sites.
-        scenario_names: the scenarios that ship.
-        drawn: columns of the readings that are kept at every decision of an evaluated episode, to be drawn.
-        choices: those of them that stand for one of several things: bars, where amounts are lines.
-        draw_map: ``(site, controller → place → value, indicator)`` → a matplotlib figure of what happened where, for
-            worlds that tell (`World.places`); the value is the mean over seeds.
-        draw_episodes: ``(site, controller → column → values over time, seconds a decision)`` → name → figure, of the
-            drawn readings on one seed.
-        variant_names: labels of variants of them (`Scenario.label`), which load by that name too.
+        trade: two indicators that trade off, plotted against each other if several settings of a scenario are
+            evaluated.
+        kpis: indicator, with its unit in its name → its meaning.
+        readings: schema of the sensor readings.
+        scenario_class, site_class: types of its scenarios and sites.
+        scenario_names: names of the scenarios that ship.
+        drawn: columns of the readings that are recorded at every decision of an evaluated episode, for plots.
+        choices: those columns in `drawn` that hold categories, plotted as bars; quantities are plotted as lines.
+        draw_map: ``(site, controller → place → value, indicator)`` → a matplotlib figure of an indicator by place, for
+            worlds with `World.places`; values are means over seeds.
+        draw_episodes: ``(site, controller → column → values over time, seconds per decision)`` → name → figure, of the
+            recorded readings on one seed.
+        variant_names: labels of variants of the shipped scenarios (`Scenario.label`), which load by that name too.
         load_scenario: short name → scenario.
         load_site: scenario → site, extracted from the plant's own files.
-        action_space: site → what one agent may ask for.
-        command: what a command sets, as the serving API calls it, e.g. ``stage``.
+        action_space: site → action space of one agent.
+        command: name of the quantity that a command sets in the serving API, e.g. ``stage``.
         cross_check: refuses readings of a site whose columns contradict each other or the site; raises `ReadingError`.
-        consistency: site → what its readings must be like over time, for whoever watches sensors.
+        consistency: site → invariants of its readings over time, for sensor checks.
         make_world, make_guard, make_features, make_reward: build the parts.
-        make_scene: site → what it looks like.
-        conditions: ``(site, readings)`` → what an operator is to be told of.
+        make_scene: site → its scene.
+        conditions: ``(site, readings)`` → alarm conditions.
         gauges: ``(site, readings)`` → a few numbers for a dashboard.
-        everyday: the guard's reasons that are routine and do not count against whoever asked: limits of equipment and
-            site that act every day.
-        make_coordination: site → how a policy's agents agree there if their requests may conflict (None: they cannot);
-            for systems with discrete actions.
-        make_vector: ``(scenario, num_envs, seed)`` → plants as arrays in this process, where a system has them.
-        make_differentiable: ``(scenario, num_envs, seed)`` → plants that gradients pass through, where there are any.
-        training: algorithm → settings of the trainer that suit the system, where they differ from its own defaults.
+        everyday: the guard's routine reasons: limits of equipment and site that act every day, and do not count against
+            a controller.
+        make_coordination: site → coordination of a policy's agents, or None if their requests cannot conflict; for
+            systems with discrete actions.
+        make_vector: ``(scenario, num_envs, seed)`` → plants as arrays in this process; None: the system has none.
+        make_differentiable: ``(scenario, num_envs, seed)`` → differentiable plants; None: the system has none.
+        training: algorithm → settings of the trainer that differ from its defaults for this system.
     """
 
     name: str
@@ -125,19 +126,19 @@ class System:
     training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __reduce__(self) -> Any:
-        """By its name, where it is the one of that name: most of what it is made of are functions without one."""
+        """Pickle a registered system by its name, because many of its parts are functions that cannot be pickled."""
         known = self.name in SYSTEMS and get_system(self.name) is self
         return (get_system, (self.name,)) if known else super().__reduce__()
 
     def headline(self, scenario: Scenario) -> str:
-        """The indicator that a scenario's controllers are compared by, lower is better."""
+        """Indicator by which controllers are compared on a scenario; lower is better."""
         return scenario.kpi or self.kpi
 
 
 def later(module: str, name: str) -> Callable[..., Any]:
-    """What a module makes, called by its name; the module is imported when it is first asked.
+    """A function that imports a module on its first call and calls the module's function of the given name.
 
-    For parts of a system that bring a compiler: whoever looks at another system need not wait for it.
+    It defers the import of parts that load a compiler, so that uses of other systems do not wait for it.
     """
 
     def make(*given: Any) -> Any:
@@ -157,17 +158,20 @@ def get_system(name: str) -> System:
     return import_module(SYSTEMS[name]).SYSTEM
 
 
-def load_scenario(ref: str | Path, **settings: Any) -> Scenario:
-    """A shipped scenario by reference, or a user's own from a YAML file.
+def load_scenario(ref: str | Path | Scenario, **settings: Any) -> Scenario:
+    """A shipped scenario by reference, or a user's own from a YAML file, with settings changed.
 
     Args:
-        ref: ``system/name`` or the path of a ``.yaml`` file with a ``system`` key.
+        ref: ``system/name``, the path of a ``.yaml`` file with a ``system`` key, or a scenario to change.
         settings: changes; nested keys with two underscores, e.g. ``sensors__dropout=0.2``.
 
     Raises:
-        CityloopError: if it is unknown, or a key or value in it does not fit.
+        CityloopError: if the scenario is unknown, or a key or value does not fit.
     """
-    scenario = _from_yaml(Path(ref)) if str(ref).endswith((".yaml", ".yml")) else _shipped(str(ref))
+    if isinstance(ref, Scenario):
+        scenario = ref
+    else:
+        scenario = _from_yaml(Path(ref)) if str(ref).endswith((".yaml", ".yml")) else _shipped(str(ref))
     if not settings:
         return scenario
     return scenario.override({key.replace("__", "."): value for key, value in settings.items()})
@@ -195,29 +199,37 @@ def _from_yaml(path: Path) -> Scenario:
         )
     content.setdefault("name", path.stem)
     words = {key: value for key, value in content.items() if key in WORDS}
-    placed = _resolve(content, path.parent, system.scenario_class) | words
-    return system.scenario_class.parse(placed, where=str(path))
+    resolved = _resolve(content, path.parent, system.scenario_class) | words
+    return system.scenario_class.parse(resolved, where=str(path))
 
 
 def _resolve(value: Any, folder: Path, kind: type[Scenario] | None = None) -> Any:
-    """Make names of files in a YAML file, at any depth, relative to that file; where a scenario of a kind takes a path,
-    it may be a folder's, too.
+    """Resolve the paths in a YAML file, at any depth, relative to the folder of that file.
+
+    Paths are texts that end with a suffix of `FILES`, and all values of the fields that a scenario class declares as
+    paths, which may name folders.
+
+    Args:
+        value: content of the file, or a part of it.
+        folder: folder of the file.
+        kind: class of the scenario, for the top level.
     """
     if isinstance(value, dict):
         takes = (
             set() if kind is None else {name for name, field in kind.model_fields.items() if _path(field.annotation)}
         )
-        return {key: _placed(v, folder) if key in takes else _resolve(v, folder) for key, v in value.items()}
+        return {key: _resolve_paths(v, folder) if key in takes else _resolve(v, folder) for key, v in value.items()}
     if isinstance(value, list):
         return [_resolve(v, folder) for v in value]
-    return _placed(value, folder) if isinstance(value, str) and value.lower().endswith(FILES) else value
+    return _resolve_paths(value, folder) if isinstance(value, str) and value.lower().endswith(FILES) else value
 
 
 def _path(annotation: Any) -> bool:
     return Path in (annotation, *get_args(annotation))
 
 
-def _placed(value: Any, folder: Path) -> Any:
+def _resolve_paths(value: Any, folder: Path) -> Any:
+    """Absolute path of a text, or of every text in a list."""
     if isinstance(value, list):
-        return [_placed(v, folder) for v in value]
-    return str((folder / value).resolve()) if isinstance(value, str) else value
+        return [_resolve_paths(v, folder) for v in value]
+    return str(placed(value, folder).resolve()) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Episodes of random requests, for checks and benchmarks, and a digest of everything that one shows."""
+"""Episodes with random requests, for checks and benchmarks, and a digest of all outputs of one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -19,21 +20,37 @@ from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 
 LIMIT_S = 300.0
-"""An episode in another process that takes longer is given up."""
+"""Time limit of an episode in another process, in seconds."""
 
 
 def random_requests(loop: ControlLoop, rng: np.random.Generator) -> np.ndarray:
     """Requests drawn uniformly from what is allowed now, one an agent."""
-    space = loop.action_space
+    return draw_requests(loop.action_space, loop.mask, (len(loop.site.agents),), rng)
+
+
+def draw_requests(
+    space: spaces.Space[Any], mask: np.ndarray | None, lead: tuple[int, ...], rng: np.random.Generator
+) -> np.ndarray:
+    """Draw requests uniformly from the allowed ones.
+
+    Args:
+        space: action space of one agent.
+        mask: allowed actions ``(*lead, actions)``; not used for continuous actions.
+        lead: leading axes of the requests, e.g. ``(N,)``.
+        rng: source of randomness.
+
+    Returns:
+        Requests, int64 ``lead`` if the space is discrete, otherwise float64 ``(*lead, *space.shape)``.
+    """
     if isinstance(space, spaces.Discrete):
-        scores = np.where(loop.mask, rng.random(loop.mask.shape), -1.0)
-        return np.asarray(scores.argmax(axis=1))
+        assert mask is not None
+        return np.asarray(np.where(mask, rng.random(mask.shape), -1.0).argmax(axis=-1))
     assert isinstance(space, spaces.Box)
-    return rng.uniform(space.low, space.high, (len(loop.site.agents), *space.shape))
+    return rng.uniform(space.low, space.high, (*lead, *space.shape))
 
 
 def random_episode(loop: ControlLoop, seed: int = 0) -> Iterator[Step | None]:
-    """Play an episode of random allowed requests; yield None before the first decision, then every `Step`."""
+    """Run an episode with random allowed requests; yield None before the first decision, then every `Step`."""
     rng = np.random.default_rng(seed)
     loop.reset(seed)
     yield None
@@ -45,9 +62,9 @@ def random_episode(loop: ControlLoop, seed: int = 0) -> Iterator[Step | None]:
 
 
 def timed_episode(loop: ControlLoop, seed: int) -> tuple[float, list[np.ndarray]]:
-    """Seconds that an episode of random requests takes as arrays, and the commands that were carried out.
+    """Duration in seconds of an episode with random requests through the array interface, and its commands.
 
-    Drawing requests is no part of it where they do not depend on what is allowed.
+    The time excludes drawing the requests if they do not depend on a mask.
     """
     rng = np.random.default_rng(seed)
     commands: list[np.ndarray] = []
@@ -66,7 +83,7 @@ def timed_episode(loop: ControlLoop, seed: int) -> tuple[float, list[np.ndarray]
 
 
 def digest(loop: ControlLoop, seed: int = 7) -> str:
-    """A hash of everything that an episode of random requests shows: observations, states, rewards, indicators."""
+    """Hash of all outputs of an episode with random requests: observations, states, rewards, indicators."""
     seen = hashlib.sha256()
     for step in random_episode(loop, seed):
         seen.update(loop.layout.flatten(loop.observation).tobytes())
@@ -81,7 +98,7 @@ def digest_elsewhere(scenario: Scenario, hash_seed: str) -> str:
     """The `digest` of a scenario in another process, with another ``PYTHONHASHSEED``.
 
     Raises:
-        RuntimeError: if that process fails or takes more than `LIMIT_S`.
+        RuntimeError: if that process fails or takes longer than `LIMIT_S`.
     """
     script = f"from envs.core import rollout; rollout.print_digest({scenario.system!r})"
     path = os.pathsep.join(entry or "." for entry in sys.path)
@@ -100,7 +117,7 @@ def digest_elsewhere(scenario: Scenario, hash_seed: str) -> str:
 
 
 def print_digest(system: str) -> None:
-    """Print the `digest` of the scenario whose JSON is on standard input: what a checking process runs."""
+    """Print the `digest` of a scenario, read as JSON from standard input; the other process of `digest_elsewhere`."""
     scenario = get_system(system).scenario_class.parse(json.load(sys.stdin), "standard input")
     loop = make_loop(scenario)
     try:

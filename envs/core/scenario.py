@@ -1,4 +1,4 @@
-"""A site plus what happens to it: how it is timed, what disturbs it, and which seeds are for what."""
+"""Scenarios: a site with its timing and disturbances, and the seeds of training, validation and test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Split = Literal["train", "validation", "test"]
 
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-"""What a scenario may be called: it becomes part of addresses and of folders."""
+"""Pattern of scenario names, which become parts of addresses and folders."""
 
 
 class SeedRange(Frozen):
@@ -45,10 +45,10 @@ class SeedRange(Frozen):
         """
         if not 1 <= n <= self.last - self.first + 1:
             raise CityloopError(f"seeds is {n}: give from 1 to {self.last - self.first + 1}, which this split has")
-        return list(range(self.first, self.first + n))
+        return self.after(0, n)
 
     def row(self, seed: int, n: int) -> int:
-        """Where ``n`` seeds in a row begin, all of the range: at ``seed``, counted on from the first past the end.
+        """First of ``n`` consecutive seeds that all lie in the range: ``seed``, wrapped around into the range.
 
         Raises:
             CityloopError: if the range holds fewer.
@@ -70,7 +70,7 @@ class SeedRange(Frozen):
 
 
 class Seeds(Frozen):
-    """Which seeds are for what. The three ranges may not overlap."""
+    """Seeds of the three splits. The ranges may not overlap."""
 
     test: SeedRange = SeedRange(first=0, last=9_999)
     validation: SeedRange = SeedRange(first=10_000, last=99_999)
@@ -84,13 +84,14 @@ class Seeds(Frozen):
         return self
 
     def split(self, seed: int) -> Split | None:
-        """The split that a seed belongs to, if any."""
+        """The split of a seed; None if it lies in none."""
         splits: tuple[Split, ...] = ("test", "validation", "train")
         return next((name for name in splits if seed in getattr(self, name)), None)
 
 
 MOST_DECISIONS = 1_000_000
-"""Of an episode: two months of signals, ten years of gates. What is longer is a slip, and would not fit into memory."""
+"""Most decisions of an episode: two months of signals, or ten years of gates. A longer one is taken for a mistake, and
+would not fit into memory."""
 
 
 class Scenario(Frozen):
@@ -101,11 +102,11 @@ class Scenario(Frozen):
         name: short name, e.g. ``cologne8``.
         description: one line for people.
         duration_s: length of an episode in simulated seconds.
-        seeds: which seeds are for training, validation and test.
+        seeds: seeds of training, validation and test.
     """
 
     later: ClassVar[frozenset[str]] = frozenset()
-    """Settings that scenarios had been trained on without: at their defaults they are no part of the hash."""
+    """Settings that were added after policies had been trained: at their defaults they are not part of the hash."""
 
     system: str
     name: str = Field(pattern=NAME)
@@ -124,22 +125,22 @@ class Scenario(Frozen):
 
     @property
     def ref(self) -> str:
-        """How the scenario is called on the command line: ``system/name``."""
+        """Reference on the command line: ``system/name``."""
         return f"{self.system}/{self.name}"
 
     @property
     def label(self) -> str:
-        """How the scenario is called among others of its system: its name, and what sets variants of it apart."""
+        """Name among the scenarios of its system; for a variant, the name and what sets the variant apart."""
         return self.name
 
     @property
     def held_out(self) -> bool:
-        """Whether it is for tests alone: nothing may be trained on it."""
+        """Whether the scenario is reserved for tests, so that nothing may be trained on it."""
         return False
 
     @property
     def kpi(self) -> str:
-        """The indicator that its controllers are compared by, if it is not the system's own; lower is better."""
+        """Indicator by which controllers are compared, lower is better; empty: the system's own (`System.kpi`)."""
         return ""
 
     @property
@@ -149,21 +150,21 @@ class Scenario(Frozen):
 
     @property
     def decisions(self) -> int:
-        """Decisions in an episode: whole intervals, where 0.3 s hold three of 0.1 s, which they do not in binary."""
+        """Number of whole decision intervals in an episode, within rounding: 0.3 s hold three of 0.1 s."""
         return int(self.duration_s / self.decision_s + 1e-6)
 
     def files(self) -> list[Path]:
-        """Files that the scenario stands on; their content, not their place, goes into the hash."""
+        """Files that the scenario depends on; their content, not their path, enters the hash."""
         return []
 
     @property
     def hash(self) -> str:
-        """A short content hash: equal exactly when the scenarios are, wherever their files lie."""
+        """Short content hash: equal exactly if the scenarios are equal, wherever their files lie."""
         usual = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
         content = self.model_dump(mode="json", exclude=usual)
         text = json.dumps(content, sort_keys=True)
         files = self.files()
-        for folder in sorted({str(path.parent) for path in files}):  # given as a whole, its files say what is in it
+        for folder in sorted({str(path.parent) for path in files}):  # a folder given as a whole: its files define it
             text = text.replace(json.dumps(folder), '""')
         for path in files:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -194,7 +195,7 @@ class Scenario(Frozen):
         return self.parse(content, where=f"scenario {self.ref}")
 
     def shortened(self, duration_s: float) -> Self:
-        """The same, cut to a time in which something happens."""
+        """A copy of the given duration, for checks; systems choose a span in which something happens."""
         return self.override({"duration_s": duration_s})
 
     @classmethod
@@ -202,7 +203,7 @@ class Scenario(Frozen):
         """Build a scenario from plain data.
 
         Raises:
-            CityloopError: naming the place, the first field that does not fit, its value and the mend.
+            CityloopError: with ``where``, the first field that does not fit, its value and the remedy.
         """
         try:
             return cls.model_validate(content)
@@ -221,7 +222,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise CityloopError(f"file {path} cannot be read ({reason}): give an existing YAML file") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a day that no month has is a ValueError
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date raises ValueError
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None)
@@ -235,14 +236,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
 BOOL, TEXT, INT, FLOAT = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "str", "int", "float"))
 
 PLAIN_NUMBER = re.compile(r"[-+]?(0[bx].*|0|[1-9][0-9_]*)")
-"""A whole number that says what it seems to: YAML 1.1 reads 0100 as 64, 1:30 as 90, and 1:30.5 as 90.5."""
+"""Whole numbers that are read as written. Others are refused: YAML 1.1 reads 0100 as 64, 1:30 as 90, 1:30.5 as 90.5."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data, of which no key is given twice: the last one would win without a word.
+    """A loader of plain data that is stricter than YAML 1.1.
 
-    Keys are names: YAML 1.1 would take ``on``, ``off``, ``yes`` and ``no`` for true and false. Numbers are those that
-    they look like.
+    A duplicate key is an error, where the last value would silently win. Keys are always text, where ``on``, ``off``,
+    ``yes`` and ``no`` would be true and false. Numbers must be decimal, see `PLAIN_NUMBER`.
     """
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:

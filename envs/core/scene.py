@@ -1,8 +1,7 @@
-"""What a place looks like: marks on a plane, each of them a line or a point, for consoles and maps.
+"""Drawings of sites for consoles and maps: marks on a plane, each a line or a point.
 
-A system says it from its site alone, so whoever draws needs no simulator. Marks that stand for something that is
-measured or commanded carry the identifier that it has along the axis of its readings; colours and sizes are up to the
-one who draws.
+A system derives a scene from its site alone, so drawing needs no simulator. A mark of a measured or commanded object
+carries the object's identifier along the axis of its readings. Colours and sizes are chosen by the drawing code.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ Point = tuple[float, float]
 
 
 class Mark(Frozen):
-    """One thing to be drawn.
+    """One object to draw.
 
     Attributes:
-        kind: what it is, e.g. ``lane``, ``tank``, ``road``.
-        points: a place, or a line through several.
-        id: along the axis of its kind, see `Scene.axes`; empty if nothing is known of it.
-        label: for people; empty if it has none.
+        kind: kind of object, e.g. ``lane``, ``tank``, ``road``.
+        points: one point, or a line through several.
+        id: identifier along the axis of its kind, see `Scene.axes`; empty if the object has no readings.
+        label: name for people; empty if it has none.
     """
 
     kind: str
@@ -35,13 +34,13 @@ class Mark(Frozen):
 
 
 class Scene(Frozen):
-    """A place as marks, in the order in which they are to be drawn.
+    """A site as marks, in drawing order.
 
     Attributes:
-        plane: ``map`` (x east, y north) or ``section`` (y up): what the two numbers of a point are.
-        unit: of both.
+        plane: meaning of a point's two coordinates: ``map`` (x east, y north) or ``section`` (y up).
+        unit: unit of both coordinates.
         axes: kind → axis of the readings along which marks of the kind are identified.
-        marks: what there is.
+        marks: the marks.
     """
 
     plane: Literal["map", "section"] = "map"
@@ -52,12 +51,12 @@ class Scene(Frozen):
 
 @dataclass(frozen=True)
 class Thing:
-    """Something that moves about in a scene: a car, a bus.
+    """A moving object in a scene, such as a car or a bus.
 
     Attributes:
-        id: its own as long as it is there.
-        x, y: where it is, in the scene's unit.
-        load: who or what is aboard; 0: nobody but a driver.
+        id: identifier, constant while the object exists.
+        x, y: position, in the scene's unit.
+        load: passengers or goods aboard; 0: only a driver.
     """
 
     id: str
@@ -67,5 +66,5 @@ class Thing:
 
 
 def rounded(points: Iterable[Iterable[float]], digits: int = 1) -> tuple[Point, ...]:
-    """Points as a scene keeps them."""
+    """Points rounded to the precision of a scene."""
     return tuple((round(float(x), digits), round(float(y), digits)) for x, y in points)

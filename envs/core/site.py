@@ -1,4 +1,4 @@
-"""What is fixed about a plant, as plain data: enough to encode readings and to guard commands, without a simulator."""
+"""Sites: the fixed facts of a plant as plain data, enough to encode readings and guard commands without a simulator."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Site(Frozen):
     """Base of every system's site.
 
     Attributes:
-        system: the system it belongs to.
-        name: a name for people and for addresses, e.g. ``cologne8``.
+        system: name of its system.
+        name: name for people and for addresses, e.g. ``cologne8``.
     """
 
     system: str
@@ -23,35 +23,33 @@ class Site(Frozen):
 
     @property
     def agents(self) -> tuple[str, ...]:
-        """Identifiers of the deciding agents, in the order of every array."""
+        """Identifiers of the agents, in the order of every array."""
         raise NotImplementedError
 
     @property
     def axes(self) -> Axes:
-        """Identifiers along every axis that the readings use."""
+        """Axis of the readings → its identifiers."""
         raise NotImplementedError
 
     @property
     def limits(self) -> dict[str, Any]:
-        """What a client of the service should know of this place, as plain data: timing and each agent's range."""
+        """Facts for a client of the service, as plain data: timing and each agent's range."""
         return {}
 
     @property
     def hash(self) -> str:
-        """A short content hash: equal exactly when a command means the same at both sites."""
+        """Short content hash: equal exactly if commands have the same meaning at both sites."""
         content = self.model_dump_json(exclude=self.history)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
     def place(self) -> Any:
-        """What stands there, as plain data: equal for a site and its variants, whatever they are called and however
-        they are run.
-        """
+        """The physical plant, as plain data: equal for a site and its variants, regardless of name and operation."""
         return self.agents
 
     @property
     def history(self) -> Any:
-        """What of the site is only known from the past (pydantic's ``exclude``): it does not change what it is."""
+        """Fields that come from past observation (pydantic's ``exclude``), and are not part of the hash."""
         return None
 
     def save(self, path: Path) -> None:
@@ -63,6 +61,6 @@ class Site(Frozen):
         """Read a site from JSON.
 
         Raises:
-            CityloopError: if the file is missing or is no such site.
+            CityloopError: if the file is missing or does not hold a site of this class.
         """
         return cls.from_file(path, "site file")

@@ -1,4 +1,4 @@
-"""Where sockets lie: what names them has room for short paths only, and batch systems have long temporary folders."""
+"""Folders for Unix sockets: their paths are limited in length, and batch systems use long temporary folders."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import os
 import tempfile
 
 LONGEST = 107
-"""Bytes of a socket's path, by ``unix(7)`` less the zero that ends it."""
+"""Longest path of a socket in bytes: that of ``unix(7)``, without the terminating zero."""
 
 SHORT = "/tmp"
-"""Where a folder with a short path can be made."""
+"""Folder with a short path."""
 
 
 def socket_folder(name: str) -> str:
-    """The temporary folder, or `SHORT` where a socket's path would be too long in it.
+    """The temporary folder, or `SHORT` if a socket's path would be too long there.
 
     Args:
-        name: of the socket, in the folder.
+        name: path of the socket, relative to the folder.
     """
     usual = tempfile.gettempdir()
     return usual if len(os.fsencode(f"{usual}/{name}")) <= LONGEST else SHORT

@@ -1,4 +1,4 @@
-"""What is said of a set of episodes: quantiles of one controller, paired differences between two. Pure functions."""
+"""Statistics over episodes: quantiles of one controller, paired differences between two. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 10_000
+"""Resamples of a bootstrap."""
+
 CONFIDENCE = 0.95
+"""Confidence level of a bootstrap interval."""
+
 BOOTSTRAP_SEED = 20_240_229
-"""Fixed, so that the same rows give the same interval."""
+"""Seed of the bootstrap, fixed so that the same rows give the same interval."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A headline indicator over episodes, in its own unit; lower is better.
+    """Statistics of a headline indicator over episodes, in its own unit; lower is better.
 
     Attributes:
-        median, mean: of all episodes, failed ones included unless these mean nothing.
+        median, mean: median and mean over all episodes, including failed ones unless these are void.
         p90: 90th percentile, linearly interpolated.
-        worst: the largest.
+        worst: largest value.
     """
 
     median: float
@@ -31,7 +35,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Paired:
-    """How two controllers differ on the same seeds.
+    """Paired difference of two controllers on the same seeds.
 
     Attributes:
         difference: median over seeds of (first - baseline), in the indicator's unit; negative: the first is better.
@@ -49,12 +53,12 @@ class Paired:
 
 @dataclass(frozen=True)
 class Standing:
-    """How one controller stands against the best of the others on one scenario.
+    """Comparison of one controller with the best of the others on one scenario.
 
     Attributes:
         rival, mean_rival: the other controller with the least median, and the one with the least mean.
-        median_ratio, mean_ratio: the first's median and mean as a share of theirs; below one: the first is better.
-        failures, rival_failures: of the first, and of the one with the least median.
+        median_ratio, mean_ratio: the first's median and mean divided by theirs; below one: the first is better.
+        failures, rival_failures: failed episodes of the first controller and of `rival`.
         seed_mean, seed_worst: mean and largest of `seed_ratios`.
     """
 
@@ -69,11 +73,11 @@ class Standing:
 
 
 def stand(summaries: Mapping[str, tuple[Summary, int]], ratios: Sequence[float]) -> Standing:
-    """Where the first of several controllers stands.
+    """Compare the first of several controllers with the best of the others.
 
     Args:
-        summaries: controller → its summary and number of failures; two at least.
-        ratios: as `seed_ratios` gives them.
+        summaries: controller → its summary and number of failures; at least two controllers.
+        ratios: result of `seed_ratios`.
     """
     (first, failures), *_ = summaries.values()
     others = dict(list(summaries.items())[1:])
@@ -92,12 +96,12 @@ def stand(summaries: Mapping[str, tuple[Summary, int]], ratios: Sequence[float])
 
 
 def seed_ratios(first: Sequence[float], others: Sequence[Sequence[float]], negligible: float = 0.0) -> list[float]:
-    """On every seed, the first controller's value as a share of the least of the others' there.
+    """For every seed, the first controller's value divided by the least value of the others on that seed.
 
     Args:
-        first: its values, a seed each.
-        others: values of each other one on the same seeds.
-        negligible: values below this count as it: a litre against nothing is no failure.
+        first: values of the first controller, one per seed.
+        others: values of each other controller on the same seeds.
+        negligible: lower bound of all values, so that a litre beside zero does not count as a failure.
     """
     least = np.maximum(np.min(np.asarray(others, dtype=np.float64), axis=0), negligible)
     mine = np.maximum(np.asarray(first, dtype=np.float64), negligible)
@@ -105,17 +109,17 @@ def seed_ratios(first: Sequence[float], others: Sequence[Sequence[float]], negli
 
 
 def _ratio(a: float, b: float) -> float:
-    """Their quotient; 1 where they are equal, zeros too."""
+    """The quotient ``a / b``; 1 if they are equal, also if both are zero."""
     return 1.0 if a == b else a / max(b, 1e-9)
 
 
 def geometric_mean(ratios: Sequence[float]) -> float:
-    """Of ratios that are not negative."""
+    """Geometric mean of non-negative ratios, each at least 1e-9."""
     return float(np.exp(np.mean(np.log(np.maximum(ratios, 1e-9)))))
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Quantiles of one controller's episodes."""
+    """Statistics of one controller's episodes."""
     x = np.asarray(values, dtype=np.float64)
     return Summary(float(np.median(x)), float(x.mean()), float(np.percentile(x, 90)), float(x.max()))
 
@@ -124,9 +128,9 @@ def compare(first: Sequence[float], baseline: Sequence[float], negligible: float
     """Median paired difference with its bootstrap interval, and median paired ratio.
 
     Args:
-        first: values of the one controller, a seed each.
-        baseline: values of the other on the same seeds, in the same order.
-        negligible: for the ratio, see `seed_ratios`.
+        first: values of the first controller, one per seed.
+        baseline: values of the other controller on the same seeds, in the same order.
+        negligible: lower bound for the ratio, see `seed_ratios`.
     """
     differences = np.asarray(first, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
     low, high = bootstrap_median(differences)

@@ -1,4 +1,4 @@
-"""SUMO's route and additional files as SUMO itself takes them: plain or compressed, times as seconds or as a clock."""
+"""Reading of SUMO's route and additional files: plain or compressed, with times in seconds or clock notation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from pathlib import Path
 from envs.core.errors import CityloopError
 
 GZIP = b"\x1f\x8b"
-"""How a compressed file begins."""
+"""Leading bytes of a gzip file."""
 
 
 def read_root(path: Path, kind: str = "route file", ending: str = ".rou.xml") -> ET.Element:
-    """The root of a file of a kind.
+    """The root element of a SUMO file.
+
+    Args:
+        path: path of the file.
+        kind: name of the kind of file in error messages.
+        ending: usual suffix of the kind in error messages.
 
     Raises:
-        CityloopError: if it cannot be read or parsed, or includes another, which nobody would read but SUMO.
+        CityloopError: if the file cannot be read or parsed, or includes another file, which only SUMO would read.
     """
     try:
         content = path.read_bytes()
@@ -31,7 +36,7 @@ def read_root(path: Path, kind: str = "route file", ending: str = ".rou.xml") ->
 
 
 def seconds(text: str | None) -> float | None:
-    """Read SUMO's time: seconds, or [days:]hours:minutes:seconds; None where it is no number, e.g. ``triggered``."""
+    """Seconds of a SUMO time: a number, or [days:]hours:minutes:seconds. None if it is neither, e.g. ``triggered``."""
     try:
         parts = [float(part) for part in (text or "").split(":")]
     except ValueError:

@@ -1,4 +1,4 @@
-"""SUMO as it is installed beside the project: its programs, and its library."""
+"""The installed SUMO: paths of its programs, and loading of its library."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 from envs.core.errors import CityloopError
 
 MISSING = re.compile(r"(lib[^\s:]+): cannot open shared object file")
-"""How the machine's loader says that a library is not there."""
+"""Message of the dynamic loader about a missing library."""
 
 MEND = "install what SUMO needs, on Debian and Ubuntu: apt install libatomic1 libgl1 libx11-6 libxext6 libxrender1"
-"""Its wheels bring all but these, which a machine without a desktop may lack."""
+"""Remedy for a missing library: SUMO's wheels lack only these, and a machine without a desktop may lack them too."""
 
 
 def sumo_binary(name: str) -> str:
@@ -34,7 +34,7 @@ def run_sumo_program(name: str, *arguments: str) -> None:
     """Run one of SUMO's programs to its end.
 
     Raises:
-        CityloopError: with the last thing that it said, if it failed.
+        CityloopError: if the program fails, with the last line of its error output.
     """
     done = subprocess.run([sumo_binary(name), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -42,10 +42,10 @@ def run_sumo_program(name: str, *arguments: str) -> None:
 
 
 def load_libsumo() -> Any:
-    """SUMO as a library of this process.
+    """Import libsumo, SUMO as a library in this process.
 
     Raises:
-        CityloopError: if the machine lacks a library that it needs.
+        CityloopError: if the machine lacks a library that SUMO needs.
     """
     try:
         return import_module("libsumo")
@@ -54,7 +54,7 @@ def load_libsumo() -> Any:
 
 
 def _missing(said: str) -> str | None:
-    """What is missing, as a sentence, if that is what a loader said."""
+    """A sentence about the missing library, if the loader's message names one."""
     found = MISSING.search(said)
     return f"{found[1]} is missing on this machine: {MEND}" if found else None
 

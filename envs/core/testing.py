@@ -1,7 +1,7 @@
-"""The contract as a function: anyone may run it on a system or a scenario of their own.
+"""Contract checks for systems and scenarios, including users' own.
 
-`check_system` drives a short episode of a scenario through every promise that the loop, the trainer, the evaluator and
-the service rely on, and says which hold. It needs no test framework and leaves nothing behind.
+`check_system` runs short episodes of a scenario and checks every property that the loop, the trainer, the evaluator and
+the service rely on. It needs no test framework and leaves no files or processes behind.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from envs.core.scenario import Scenario
 from envs.core.vector_testing import check_vector
 
 DECISIONS = 24
-"""Length of the checked episode."""
+"""Length of a checked episode, in decisions."""
 
 PLANTS = 3
-"""So many are simulated together, where a system does so itself."""
+"""Number of plants in checks of a system's own vectorised plants."""
 
 OF_THE_WHOLE = "scenario"
-"""The check that sees the scenario as it was given, and tells its hash; all others see it cut."""
+"""The check that gets the scenario as given, and reports its hash; all others get a shortened copy."""
 
 FIRST_EPISODE = "spaces"
-"""The first check that plays one."""
+"""The first check that runs an episode."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One promise and whether it holds.
+    """Result of one check.
 
     Attributes:
-        name: what was promised.
-        ok: whether it holds.
-        detail: what was seen, or is wrong.
+        name: name of the check.
+        ok: whether it passed.
+        detail: observation, or description of the violation.
     """
 
     name: str
@@ -59,10 +59,10 @@ def check_system(scenario: str | Path | Scenario, decisions: int = DECISIONS) ->
 
     Args:
         scenario: a scenario, its reference, or the path of a YAML file.
-        decisions: length of the episode to check on; the scenario is cut to it.
+        decisions: length of the checked episode; the scenario is shortened to it.
 
     Returns:
-        All checks, failed ones included; up to the first that plays an episode where none can be played.
+        The results of all checks. If no episode can begin, those up to the first check that runs one.
 
     Raises:
         CityloopError: if the scenario cannot be used at all.
@@ -75,13 +75,13 @@ def check_system(scenario: str | Path | Scenario, decisions: int = DECISIONS) ->
         for name, check in CHECKS.items():
             found.append(_run(name, check, whole if name == OF_THE_WHOLE else short))
             if name == FIRST_EPISODE and not found[-1].ok and found[-1].detail.startswith(CityloopError.__name__):
-                break  # no other episode would begin either, and each would say the same
+                break  # no other episode would begin either, and every check would report the same error
     return found
 
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """What is wrong with files was said of the whole scenario; of the cut one it need not be true."""
+    """Silence warnings about files: they were given for the whole scenario, and may be wrong for the shortened one."""
     logger = logging.getLogger("envs")
     usual = logger.level
     logger.setLevel(logging.ERROR)
@@ -95,7 +95,7 @@ def _run(name: str, check: Callable[[ControlLoop], str], scenario: Scenario) -> 
     loop = make_loop(scenario)
     try:
         return Check(name, True, check(loop))
-    except Exception as error:  # whatever a foreign system raises is its failure to keep the promise
+    except Exception as error:  # any exception of a foreign system is a violation of the contract
         kind = "" if isinstance(error, BrokenPromiseError) else f"{type(error).__name__}: "
         return Check(name, False, f"{kind}{error}")
     finally:
@@ -162,7 +162,7 @@ def _consistency(loop: ControlLoop) -> str:
     before, time_s, exact = None, 0.0, {name for name, rule in parts.rules.items() if np.isfinite(rule.limit)}
     for step in random_episode(loop):
         if step is not None and step.done:
-            break  # nobody decides on what is read when all is over
+            break  # readings after the last decision are not used
         now = {name: values.copy() for name, values in loop.readings.items()}
         found = parts.residuals(before, now, loop.world.time_s - time_s)
         need(set(found) <= set(parts.rules), f"residuals of unknown rules {sorted(set(found) - set(parts.rules))}")
@@ -227,7 +227,7 @@ def _guard(loop: ControlLoop) -> str:
 
 
 def _wild(loop: ControlLoop, n: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Requests that no sane controller makes."""
+    """Invalid requests: non-finite, out of range, and of wrong shape or type."""
     shape = random_requests(loop, rng).shape
     for value in (np.nan, np.inf, -np.inf, -1, 1e300, 0.5):
         yield np.full(shape, value)
@@ -267,6 +267,8 @@ def _indicators(loop: ControlLoop) -> str:
     need(system.kpi in kpis, f"the headline indicator {system.kpi} is missing")
     need(kpis.get(system.failure) in (0, 1), f"{system.failure} is {kpis.get(system.failure)}, not 0 or 1")
     need(np.isfinite(list(kpis.values())).all(), "an indicator is not finite")
+    if kpis[system.failure] and system.failure_voids:
+        return f"this episode is void: {system.failure} is 1 ({system.kpis[system.failure]})"
     return f"{system.kpi} = {kpis[system.kpi]:.4g}"
 
 
@@ -327,7 +329,7 @@ def _closing(loop: ControlLoop) -> str:
 
 @contextmanager
 def _own_temporary_folder() -> Iterator[Path]:
-    """Temporary files of this process go here, so that others' do not count."""
+    """Redirect temporary files of this process to a folder of its own, apart from those of other processes."""
     usual = tempfile.tempdir
     with tempfile.TemporaryDirectory() as folder:
         tempfile.tempdir = folder
@@ -342,7 +344,7 @@ def _children() -> set[int]:
     found = {child.pid or 0 for child in multiprocessing.active_children()}
     with suppress(FileNotFoundError):  # not Linux
         for task in Path("/proc/self/task").iterdir():
-            with suppress(FileNotFoundError):  # a thread that has just ended, or a kernel that does not tell
+            with suppress(FileNotFoundError):  # the thread has just ended, or the kernel lacks this file
                 found |= {int(pid) for pid in (task / "children").read_text().split()}
     return found
 

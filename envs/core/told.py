@@ -1,4 +1,4 @@
-"""What is wrong with a user's files is said once, and not again by each of the processes that read them."""
+"""Warnings about a user's files that are logged once, not again by every process that reads the files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 @lru_cache(maxsize=1024)
 def warn_once(logger: logging.Logger, path: Path, sentence: str) -> None:
-    """Warn, unless it was said of that file before, or this process was started by one that has said so.
+    """Log a warning about a file, unless it was logged before or this process is a child, whose parent logs it.
 
     Args:
-        logger: whose warning it is.
-        path: the file that it is about.
-        sentence: the warning.
+        logger: logger of the warning.
+        path: file that the warning is about.
+        sentence: text of the warning.
     """
     if parent_process() is None:
         logger.warning("%s", sentence)

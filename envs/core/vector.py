@@ -1,7 +1,7 @@
-"""Many plants at once, array first: one simulator process each, observations through shared memory.
+"""Vectorised plants: one simulator process per plant, with observations in shared memory.
 
-Results depend on seeds alone, not on which process is quicker: every step waits for all plants, and each plant draws
-its own episodes' seeds. Systems whose plants are arrays themselves bring a `Vector` of their own instead.
+Results depend on seeds alone, not on the speed of processes: every step waits for all plants, and each plant draws the
+seeds of its own episodes. Systems whose plants are array code provide a `Vector` of their own instead.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 
 STEP_TIMEOUT_S = 300.0
-"""A plant that does not answer for so long is taken for dead."""
+"""Seconds without an answer after which a plant counts as dead."""
 
 DEATHS = 3
-"""A plant that dies so often in a row, without a step in between, is given up."""
+"""Deaths in a row, without a step in between, after which a plant is not replaced again."""
 
 LOGGER = logging.getLogger(__name__)
 
 
 @dataclass
 class Batch:
-    """What all plants report after a step, ``E`` environments of ``N`` agents.
+    """Results of a step of ``E`` plants with ``N`` agents each.
 
     Attributes:
-        observation: float32 ``(E, N, size)``, the first of the next episode where one has just ended.
-        state: float32 ``(E, *state_shape)``.
+        observation: float32 ``(E, N, size)``; if an episode has just ended, the first of the next one.
+        state: float32 ``(E, *state_shape)``; likewise.
         last_observation, last_state: the final ones of an episode that has just ended; stale elsewhere.
         reward: float64 ``(E, N)``.
         done: bool ``(E,)``, whether an episode has just ended.
-        kpis: for each plant the indicators of the episode that has just ended, else empty.
+        kpis: for each plant, the indicators of the episode that has just ended, otherwise empty.
         interventions: number of requests that the guard changed, ``(E,)``.
-        terminated: bool ``(E,)``, whether it ended in a terminal state; None: all are truncated at their time limit.
-        locked: bool ``(E,)``, whether it ended early as nothing moves any more (`World.locked`); None: never.
+        terminated: bool ``(E,)``, whether the episode ended in a terminal state; None: all end at their time limit.
+        locked: bool ``(E,)``, whether the episode ended early in a deadlock (`World.locked`); None: never.
     """
 
     observation: np.ndarray
@@ -63,14 +63,14 @@ class Batch:
 
 
 class Vector(Protocol):
-    """Plants that step together, wherever they are simulated.
+    """Plants that step together, in this process or in others.
 
     Attributes:
-        num_envs: how many plants.
-        agents: of each.
-        layout: where each part of an observation lies.
-        state_shape: of one plant's state.
-        action_space: of one agent.
+        num_envs: number of plants.
+        agents: number of agents in each plant.
+        layout: layout of the flat observations.
+        state_shape: shape of one plant's state.
+        action_space: action space of one agent.
     """
 
     num_envs: int
@@ -84,7 +84,7 @@ class Vector(Protocol):
         ...
 
     def send(self, requests: np.ndarray) -> None:
-        """Begin a step with requests ``(E, N)`` or ``(E, N, …)``; `receive` ends it. In between one may compute."""
+        """Begin a step with requests ``(E, N)`` or ``(E, N, …)``; `receive` ends it. In between, one may compute."""
         ...
 
     def receive(self) -> Batch:
@@ -92,11 +92,11 @@ class Vector(Protocol):
         ...
 
     def get_state(self) -> Any:
-        """Everything that decides what comes next, to be pickled."""
+        """The full state that determines the future, picklable."""
         ...
 
     def set_state(self, state: Any) -> Batch:
-        """Go on from a state; the batch that was last received then (rewards and ends aside)."""
+        """Continue from a state; returns the batch last received before it, except for rewards and episode ends."""
         ...
 
     def close(self) -> None:
@@ -105,10 +105,13 @@ class Vector(Protocol):
 
 
 def check_shape(requests: np.ndarray, plants: Vector) -> tuple[int, ...]:
-    """The shape ``(E, N, *action_space.shape)`` of requests; where an agent sets one number, ``(E, N)`` will do.
+    """Check the shape of requests; if an agent sets one number, ``(E, N)`` is accepted too.
+
+    Returns:
+        The full shape ``(E, N, *action_space.shape)``.
 
     Raises:
-        CityloopError: if they are of another.
+        CityloopError: if the requests have another shape.
     """
     found, wanted = np.shape(requests), (plants.num_envs, plants.agents, *(plants.action_space.shape or ()))
     if found[:2] != wanted[:2] or long_axes(found[2:]) != long_axes(wanted[2:]):
@@ -117,11 +120,11 @@ def check_shape(requests: np.ndarray, plants: Vector) -> tuple[int, ...]:
 
 
 def make_vector(scenario: Scenario, num_envs: int, seed: int = 0) -> Vector:
-    """Plants of a scenario: as arrays in this process where the system has them, else in processes of their own.
+    """Plants of a scenario: array code in this process if the system provides it, otherwise one process per plant.
 
     Args:
-        scenario: what they simulate.
-        num_envs: how many.
+        scenario: the scenario.
+        num_envs: number of plants.
         seed: plant k begins with seed ``seed + k``.
     """
     make = get_system(scenario.system).make_vector
@@ -129,19 +132,19 @@ def make_vector(scenario: Scenario, num_envs: int, seed: int = 0) -> Vector:
 
 
 class VectorEnv:
-    """``num_envs`` plants of one scenario, each in a process of its own, starting a new episode when one ends.
+    """Plants of one scenario, each in a process of its own, that start a new episode when one ends.
 
     A plant that dies is replaced: its episode counts as ended, without indicators, and the next one begins.
 
     Args:
         scenario: a scenario or its reference.
-        num_envs: how many plants.
+        num_envs: number of plants.
         seed: plant k begins with seed ``seed + k``.
         settings: changes to the scenario.
 
     Attributes:
-        loop: the scenario's loop, which never runs here; for its site and parts.
-        lost: plants that died so far.
+        loop: the scenario's loop, for its site and parts; it never runs in this process.
+        lost: number of plants that have died.
 
     Raises:
         CityloopError: if the scenario cannot be used, or there is no plant.
@@ -176,10 +179,13 @@ class VectorEnv:
             raise
 
     def reset(self, seed: int | None = None) -> Batch:
-        """Start an episode in every plant: plant k at ``seed + k``; None: at the seed that it was made with.
+        """Start an episode in every plant.
+
+        Args:
+            seed: plant k begins with seed ``seed + k``; None: the seed of the constructor.
 
         Raises:
-            CityloopError: if the plants are closed, or the seed is no whole number from 0 up.
+            CityloopError: if the plants are closed, or the seed is not a whole number from 0 up.
         """
         if self._memory is None:
             raise CityloopError("the plants are closed: make new ones")
@@ -197,12 +203,12 @@ class VectorEnv:
         return self.receive()
 
     def send(self, requests: np.ndarray) -> None:
-        """Begin a step with requests ``(E, N, *action_space.shape)``; `receive` ends it. In between one may compute.
+        """Begin a step with requests ``(E, N, *action_space.shape)``; `receive` ends it.
 
-        Where an agent sets one number, ``(E, N)`` will do.
+        The caller may compute in between. If an agent sets one number, the shape ``(E, N)`` is accepted too.
 
         Raises:
-            CityloopError: if no episode has begun, or the requests are of another shape.
+            CityloopError: if no episode has begun, or the requests have another shape.
         """
         if not self._begun:
             raise CityloopError("no episode is under way: call reset() before step()")
@@ -214,7 +220,7 @@ class VectorEnv:
         """Wait for the step that `send` began.
 
         Raises:
-            CityloopError: if a plant says that its scenario cannot be used, or dies again and again.
+            CityloopError: if a plant reports that its scenario cannot be used, or dies `DEATHS` times in a row.
         """
         reports = [self._answer(k) for k in range(self.num_envs)]
         copies = {name: array.copy() for name, array in self._arrays.items()}
@@ -241,11 +247,11 @@ class VectorEnv:
             return Report(done=True)
 
     def get_state(self) -> Any:
-        """Each plant's seeds, and the requests of its running episode: played again, they lead to the same point."""
+        """Each plant's seeds, and the requests of its running episode, whose replay leads to the same point."""
         return [plant.get_state() for plant in self._plants]
 
     def set_state(self, state: Any) -> Batch:
-        """Play every plant's running episode again to the point of the state; the batch at that point."""
+        """Replay every plant's running episode up to the saved point, and return the batch there."""
         for plant, saved in zip(self._plants, state, strict=True):
             plant.set_state(saved)
         self._begun = True
@@ -272,11 +278,11 @@ class VectorEnv:
 
 
 class _DeathError(Exception):
-    """A plant's process is gone, or silent for too long."""
+    """A plant's process has ended, or has not answered in time."""
 
 
 class _Plant:
-    """The caller's end of one plant: its process, its seeds, and what its running episode was asked for."""
+    """The caller's end of one plant: its process, its seeds, and the requests of its running episode."""
 
     def __init__(self, scenario: Scenario, memory: str, fields: Any, k: int):
         self._arguments = (scenario, memory, fields, k)
@@ -288,7 +294,7 @@ class _Plant:
 
     def _start(self) -> None:
         self._pipe, theirs = CONTEXT.Pipe()
-        # Ours to remove: a process that is killed takes nothing along, and its child may live a moment longer.
+        # Removed by this process: a killed worker cannot, and its child may live a moment longer.
         self._folder = TemporaryDirectory(prefix="cityloop-", ignore_cleanup_errors=True)
         self._process = start_child(work, theirs, self._folder.name, *self._arguments)
         theirs.close()
@@ -304,15 +310,15 @@ class _Plant:
         self._post(Step(requests, self.seeds.next))
 
     def _post(self, message: Any) -> None:
-        with suppress(OSError):  # it is dead: the answer will not come
+        with suppress(OSError):  # the plant is dead: `answer` will notice
             self._pipe.send(message)
 
     def answer(self) -> Report:
-        """The report on what was asked last.
+        """Wait for the report on the last message.
 
         Raises:
             _DeathError: if the plant is dead.
-            CityloopError: if the scenario cannot be used, or no process for it ever began.
+            CityloopError: if the scenario cannot be used, or the plant's process failed to start.
         """
         pipe: Connection = self._pipe
         try:
@@ -337,10 +343,10 @@ class _Plant:
         return answer
 
     def replace(self) -> None:
-        """Start another process in place of a dead one, and an episode in it.
+        """Replace a dead process, and begin an episode in the new one.
 
         Raises:
-            CityloopError: if that was done `DEATHS` times in a row.
+            CityloopError: if the plant has died `DEATHS` times in a row.
         """
         self._deaths += 1
         code = self._process.exitcode
@@ -355,11 +361,11 @@ class _Plant:
         self.begin()
 
     def get_state(self) -> tuple[Any, int, np.ndarray]:
-        """Seeds to come, the running episode's seed, and its requests."""
+        """State of the seed stream, seed of the running episode, and its requests."""
         return self.seeds.get_state(), self._seed, np.array(self._requests)
 
     def set_state(self, state: tuple[Any, int, np.ndarray]) -> None:
-        """Begin to play an episode again."""
+        """Begin the replay of a saved episode."""
         seeds, self._seed, requests = state
         self.seeds.set_state(seeds)
         self._requests = list(requests)
@@ -371,7 +377,7 @@ class _Plant:
         self._pipe.close()
 
     def join(self) -> None:
-        """Wait for its end; make it end if it does not."""
+        """Wait for the process to end; kill it after five seconds."""
         self._process.join(5)
         if self._process.is_alive():
             self._process.kill()

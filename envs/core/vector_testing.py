@@ -1,4 +1,4 @@
-"""What `envs.core.vector.Vector` promises, as a function: for plants in processes and for a system's own arrays."""
+"""Contract checks of `envs.core.vector.Vector`, for plants in processes and for a system's own arrays."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from contextlib import closing
 from zlib import crc32
 
 import numpy as np
-from gymnasium import spaces
 
 from envs.core.errors import CityloopError
 from envs.core.promises import need
+from envs.core.rollout import draw_requests
 from envs.core.vector import Batch, Vector
 
 
 def check_vector(make: Callable[[int], Vector], steps: int) -> int:
-    """Play random allowed requests, and hold plants to what a trainer relies on.
+    """Run plants with random allowed requests, and check the properties that a trainer relies on.
 
     Args:
-        make: a seed → plants of it; two sets of them are made.
-        steps: so many are played, then half as many from a saved state.
+        make: seed → plants; it is called twice.
+        steps: number of steps; half as many follow from a saved state.
 
     Returns:
-        How many episodes ended on the way.
+        Number of episodes that ended.
 
     Raises:
-        BrokenPromiseError: if a promise is not kept.
+        BrokenPromiseError: if a property does not hold.
     """
     with closing(make(0)) as plants:
         _refuses(plants)
@@ -44,7 +44,7 @@ def check_vector(make: Callable[[int], Vector], steps: int) -> int:
 
 
 def _refuses(plants: Vector) -> None:
-    """Requests are refused before the first episode, and in another shape; `close` may be called twice."""
+    """Check that requests are refused before the first episode, and in another shape."""
     shape = (plants.num_envs, plants.agents, *(plants.action_space.shape or ()))
     need(_refused(plants, np.zeros(shape)), "requests are taken before the first episode")
     plants.reset()
@@ -60,28 +60,26 @@ def _refused(plants: Vector, requests: np.ndarray) -> bool:
 
 
 def _play(plants: Vector, batch: Batch, steps: int) -> list[Batch]:
-    """Batches of so many steps of random requests."""
+    """Batches of the given number of steps with random requests."""
     out = []
     for _ in range(steps):
         plants.send(_requests(plants, batch))
-        batch = copy.deepcopy(plants.receive())  # whose arrays may be used again
+        batch = copy.deepcopy(plants.receive())  # plants may reuse the arrays
         _check(plants, batch)
         out.append(batch)
     return out
 
 
 def _requests(plants: Vector, batch: Batch) -> np.ndarray:
-    """Random ones that are allowed; they follow from what is seen, so that a difference anywhere spreads."""
-    rng, space = np.random.default_rng(crc32(batch.observation.tobytes())), plants.action_space
-    if isinstance(space, spaces.Discrete):
-        mask = plants.layout.unflatten(batch.observation)["action_mask"]
-        return np.asarray(np.where(mask > 0, rng.random(mask.shape), -1.0).argmax(axis=-1))
-    assert isinstance(space, spaces.Box)
-    return rng.uniform(space.low, space.high, (plants.num_envs, plants.agents, *space.shape))
+    """Random allowed requests, derived from the observations, so that any difference between two runs spreads."""
+    rng = np.random.default_rng(crc32(batch.observation.tobytes()))
+    mask = plants.layout.unflatten(batch.observation).get("action_mask")
+    lead = (plants.num_envs, plants.agents)
+    return draw_requests(plants.action_space, None if mask is None else mask > 0, lead, rng)
 
 
 def _check(plants: Vector, batch: Batch) -> None:
-    """Shapes, types, and indicators where an episode has ended."""
+    """Check shapes and types, and that indicators come exactly when an episode ends."""
     count = plants.num_envs
     rows = {"observation": (plants.agents, plants.layout.size), "state": plants.state_shape}
     for name, row in rows.items():

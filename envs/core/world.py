@@ -1,8 +1,8 @@
-"""The contract of a plant and of what stands around it: world, guard, features, reward, controller.
+"""Interfaces of the parts of a system: world, guard, features, reward, controller.
 
-A system implements these five, and a coordination where its agents may conflict; the loop, the
-environments, the evaluator and the service know nothing else of it.
-All of them speak arrays: ``N`` agents in the order of `Site.agents`.
+A system implements these five, and a coordination if requests of its agents may conflict. The loop, the environments,
+the evaluator and the service use nothing else of it. All parts exchange arrays of ``N`` agents, in the order of
+`Site.agents`.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from envs.core.readings import Readings
 from envs.core.scene import Thing
 
 Requests = np.ndarray
-"""What a controller asks for, one entry an agent: int64 ``(N,)``, or float64 ``(N, …)`` for continuous systems."""
+"""Requests of a controller, one entry per agent: int64 ``(N,)``, or float64 ``(N, …)`` for continuous systems."""
 
 Commands = np.ndarray
-"""What the guard lets through; the same shape and type as the requests."""
+"""Commands of the guard to the plant; the same shape and type as the requests."""
 
 Observation = dict[str, np.ndarray]
-"""Part name → float32 array ``(N, …)``; always holds ``action_mask`` ``(N, actions)`` where actions are discrete."""
+"""Part name → float32 array ``(N, …)``; includes ``action_mask`` ``(N, actions)`` if actions are discrete."""
 
 
 class Intervention(NamedTuple):
-    """One change that a guard made.
+    """One change of a request by a guard.
 
     Attributes:
-        agent: whose request was changed.
-        requested: what was asked for.
-        commanded: what is carried out instead.
-        reason: a code of the system, e.g. ``min_green``.
+        agent: agent whose request was changed.
+        requested: the request.
+        commanded: the command that replaces it.
+        reason: the system's code for the reason, e.g. ``min_green``.
     """
 
     agent: str
@@ -43,9 +43,9 @@ class Intervention(NamedTuple):
 
 
 class World(ABC):
-    """A plant with sensors and actuators. It knows physics and nothing about learning.
+    """A plant with sensors and actuators: physics only, nothing about learning.
 
-    One world owns one simulator; close it (or use ``with``). It may be reset as often as wanted.
+    A world owns one simulator; close it, or use ``with``. It may be reset any number of times.
     """
 
     @abstractmethod
@@ -53,25 +53,26 @@ class World(ABC):
         """Start an episode and read the sensors.
 
         Args:
-            seed: drives everything random in the episode.
-            program: a program for the plant's own local control, which then decides instead of commands (the
-                controllers that practitioners run inside the plant); None: the plant waits for commands.
+            seed: seed of all randomness in the episode.
+            program: a program for the plant's own local control (controllers that practitioners run inside the plant),
+                which then decides instead of commands; None: the plant waits for commands.
         """
 
     def prepare(self) -> None:  # noqa: B027
-        """Do what episodes have in common, such as loading the simulator; simulate nothing.
+        """Do the work that all episodes share, such as loading the simulator, without simulating.
 
-        Called before a process forks one for each episode. `reset` does without.
+        It is optional: `reset` works without it. `training.episodes` calls it once per worker and scenario, before it
+        forks a process for each episode; `envs.core.plant`, which forks as well, does not.
         """
 
     @abstractmethod
     def step(self, commands: Commands | None) -> Readings:
-        """Carry out commands (None: leave it to the local program), advance one decision, read the sensors."""
+        """Carry out commands (None: the local program decides), advance to the next decision, and read the sensors."""
 
     @property
     @abstractmethod
     def truth(self) -> Mapping[str, Any]:
-        """What a simulator knows beyond the sensors: undamaged readings and totals, for rewards alone."""
+        """Ground truth of the simulator: undisturbed readings and totals, for rewards only."""
 
     @property
     @abstractmethod
@@ -85,8 +86,10 @@ class World(ABC):
 
     @property
     def locked(self) -> bool:
-        """Whether the episode ended early because nothing moves any more: every decision that was left is taken to cost
-        what the last one did.
+        """Whether the episode ended early in a deadlock, where nothing moves any more.
+
+        The last step's reward is extrapolated over what is left: `training.fragment.advantages` values what follows as
+        if that reward recurred for ever, discounted, and `training.episodes` adds it for every decision not taken.
         """
         return False
 
@@ -95,19 +98,19 @@ class World(ABC):
         """Key performance indicators of the finished episode, named with their unit."""
 
     def places(self) -> dict[str, dict[str, float]]:
-        """What happened where in the finished episode: indicator with its unit → place → value, where there is one."""
+        """Indicators of the finished episode by place: indicator with its unit → place → value, if available."""
         return {}
 
     def periods(self) -> dict[str, dict[str, float]]:
-        """What happened when in the finished episode: period → indicator with its unit → value."""
+        """Indicators of the finished episode by period: period → indicator with its unit → value."""
         return {}
 
     def trace(self) -> dict[str, float]:
-        """A few totals of this moment, for plots over time."""
+        """A few totals at this moment, for plots over time."""
         return {}
 
     def things(self) -> list[Thing]:
-        """Moving objects at this moment, for display alone: a simulator knows them, readings do not tell."""
+        """Moving objects at this moment, for display only; readings do not include them."""
         return []
 
     @abstractmethod
@@ -122,21 +125,24 @@ class World(ABC):
 
 
 class Guard(Protocol):
-    """Requests → commands that are always safe to carry out. Pure: the same readings and requests, the same answer."""
+    """Requests → commands that are always safe. Pure: equal readings and requests give equal commands."""
 
     reasons: tuple[str, ...]
-    """All that it may tell as the reason of a change."""
+    """All codes that it may give as the reason for a change."""
 
     def mask(self, readings: Readings) -> np.ndarray:
-        """What may be asked for now: bool ``(N, actions)``, at least one True a row."""
+        """Allowed actions: bool ``(N, actions)``, at least one True per row."""
         ...
 
     def check(
         self, readings: Readings, requests: Requests, mask: np.ndarray | None = None
     ) -> tuple[Commands, list[Intervention]]:
-        """The commands to carry out, and what was changed and why. Accepts any requests, NaN included.
+        """Turn requests into commands, and report every change with its reason.
 
-        ``mask``, if given, is that of these readings.
+        Args:
+            readings: readings at this moment.
+            requests: any requests; wrong shapes and NaN are accepted too.
+            mask: `mask` of these readings, if the caller has it.
         """
         ...
 
@@ -148,52 +154,52 @@ class Features(Protocol):
     """Part name → shape of one agent's part."""
 
     state_shape: tuple[int, int]
-    """Rows and columns of the state that a central critic sees."""
+    """Rows and columns of the state for a central critic."""
 
     def encode(self, readings: Readings, mask: np.ndarray) -> Observation:
         """The observation of all agents."""
         ...
 
     def state(self, readings: Readings) -> np.ndarray:
-        """What a central critic sees: float32 of `state_shape`."""
+        """State for a central critic: float32 of shape `state_shape`."""
         ...
 
 
 class Coordination(Protocol):
-    """Makes agents whose requests may conflict agree on what they ask for. Pure, as a guard is."""
+    """Resolves conflicts between the requests of several agents. Pure, like a guard."""
 
     def settle(self, preferences: np.ndarray, readings: Readings) -> np.ndarray:
-        """What to ask for: int64 ``(N,)``, every agent's favourite where nothing speaks against it.
+        """Choose requests int64 ``(N,)``: each agent's most preferred action, unless it conflicts with another's.
 
         Args:
             preferences: a policy's masked logits, ``(N, actions)``.
-            readings: of this moment.
+            readings: readings at this moment.
         """
         ...
 
 
 class Reward(Protocol):
-    """Truth of a step → named reward terms."""
+    """Ground truth of a step → named reward terms."""
 
     def terms(self, truth: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Term name → ``(N,)``, already weighted: their sum is the reward."""
+        """Term name → weighted values ``(N,)``; the sum of all terms is the reward."""
         ...
 
 
 @runtime_checkable
 class Controller(Protocol):
-    """Who decides: a learned policy or a rule. Evaluation, serving and fallbacks treat both alike.
+    """A learned policy or a rule. Evaluation, serving and fallbacks treat both alike.
 
     Attributes:
-        name: how it is called on the command line and in tables.
-        program: a program for the plant's own local control, or None where `act` decides.
+        name: name on the command line and in tables.
+        program: a program for the plant's own local control; None: `act` decides.
     """
 
     name: str
     program: Any = None
 
     def reset(self) -> None:
-        """Forget the episode."""
+        """Forget everything about the last episode."""
         return
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
@@ -202,9 +208,9 @@ class Controller(Protocol):
 
 
 def as_numbers(requests: Requests, agents: int, columns: int = 1) -> np.ndarray:
-    """Whatever was requested as float64 ``(agents, columns)``, an array of its own; NaN where it is no number.
+    """Copy requests into a float64 array ``(agents, columns)``.
 
-    A single column may come as ``(agents,)``; requests of another shape, or of no numbers at all, are NaN throughout.
+    A single column may come as ``(agents,)``. Requests of another shape, or that are not numeric, give NaN everywhere.
     """
     try:
         numbers = np.array(requests, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Where the detectors of vehicle-actuated control lie, and that a queue beside a short lane does not hold its green."""
+"""Detector positions of vehicle-actuated control; a queue beside a short lane does not extend that lane's green."""
 
 import subprocess
 

@@ -24,7 +24,7 @@ from envs.dampers.regulator import Weights, actuated, regulator
 from envs.dampers.scenarios import Conditions
 from envs.transit.referee import measure
 from tests.envs.dampers.shaken import shear_frame
-from training import lines
+from training.transit import lines
 from training.tuning import dampers, drainage, transit
 from training.tuning.dampers import Tuner, search
 

@@ -1,4 +1,4 @@
-"""The operators' controllers, by hand."""
+"""Operators' drainage controllers, compared with hand calculations."""
 
 import json
 

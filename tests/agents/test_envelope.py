@@ -1,4 +1,4 @@
-"""What a policy has seen: distances against closed forms, limits by site, and how they live in a bundle."""
+"""Envelopes of policies: distances against closed forms, limits by site, and storage in a bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Controllers of users' own, named by where their code stands."""
+"""Users' own controllers, named by the location of their code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bundles: what is written is what is loaded, and nothing else is loaded."""
+"""Bundles: loading gives what was written, and refuses everything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `policy` means: a policy that ships, where it was shown to do no harm; the rule of practice anywhere else."""
+"""Meaning of `policy`: a shipped policy at sites where it was shown to do no harm, elsewhere the rule of practice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who vouches for a bundle: signatures of trusted keys over every file, and nothing else."""
+"""Signatures of bundles: only those of trusted keys over every file are accepted."""
 
 from __future__ import annotations
 

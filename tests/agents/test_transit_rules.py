@@ -1,4 +1,4 @@
-"""Transit's rules by hand, and what sets them apart on a day."""
+"""Transit's rules, compared with hand calculations, and their differences over a day."""
 
 import numpy as np
 import pytest

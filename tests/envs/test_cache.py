@@ -1,4 +1,4 @@
-"""Where what can be made again is kept, where neither the installation nor a home can be written to."""
+"""Folders of caches if neither the installation nor the home is writable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes of our own: what a child begins with."""
+"""Child processes: their initial environment and modules."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Until when numba keeps what it compiled."""
+"""Invalidation of numba's on-disk cache."""
 
 from __future__ import annotations
 

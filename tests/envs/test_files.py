@@ -1,12 +1,13 @@
-"""Files are replaced as a whole, or stay as they were; what was read is kept; records say what is wrong with theirs."""
+"""Atomic replacement of files, caching of results by file, and error messages of records."""
 
 import ctypes
+import os
 from pathlib import Path
 
 import pytest
 
 from envs.core.errors import CityloopError
-from envs.core.files import exchange, kept, write_bytes
+from envs.core.files import exchange, kept, read_json, write_bytes, write_json, write_text
 from envs.core.frozen import Frozen
 
 
@@ -103,3 +104,29 @@ def test_a_record_is_read_back_or_refused_with_its_name(tmp_path):
         Pipe.from_file(path, "pipe")
     with pytest.raises(CityloopError, match=r"pipe .*gone.json cannot be read \(No such file.*\): lay it anew"):
         Pipe.from_file(tmp_path / "gone.json", "pipe", "lay it anew")
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_json_round_trip_and_refusal_of_nan(tmp_path):
+    write_json(tmp_path / "deep" / "a.json", {"x": [1, 2.5, None]})
+    assert read_json(tmp_path / "deep" / "a.json") == {"x": [1, 2.5, None]}
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "b.json", float("nan"))
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), ("{", "not valid JSON")])
+def test_unreadable_json_is_one_sentence(tmp_path, content, words):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(CityloopError, match=words):
+        read_json(path)

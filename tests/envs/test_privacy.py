@@ -1,4 +1,4 @@
-"""Nobody outside is told that a policy decides here."""
+"""Telemetry of libraries is off."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readings from JSON: what fits at a glance is what fits value by value."""
+"""Readings from JSON: the fast path accepts exactly what the check value by value accepts."""
 
 from __future__ import annotations
 

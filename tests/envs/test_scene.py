@@ -1,4 +1,4 @@
-"""What places look like: drawn from sites alone, and never part of what a command means."""
+"""Scenes: they derive from sites alone, and do not affect the meaning of commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sockets lie where their paths fit."""
+"""Folders of sockets, whose paths are limited in length."""
 
 import socket
 import tempfile

@@ -1,4 +1,4 @@
-"""Quantiles and paired bootstrap intervals, against values worked out by hand."""
+"""Quantiles and paired bootstrap intervals, compared with hand calculations."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""SUMO where the machine lacks what its wheels do not bring: a sentence that says what to install."""
+"""SUMO on a machine without the libraries that its wheels lack: the error says what to install."""
 
 import pytest
 

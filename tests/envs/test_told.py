@@ -1,4 +1,4 @@
-"""Warnings about a user's files: once."""
+"""Warnings about a user's files are logged once."""
 
 import logging
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Many plants at once: the same as one after the other, whatever the processes do, and nothing left behind."""
+"""Vectorised plants: results equal those of single plants, independent of process timing, with no leftovers."""
 
 import multiprocessing as mp
 import os

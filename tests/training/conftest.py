@@ -1,4 +1,4 @@
-"""What many tests of the trainer start from."""
+"""Fixtures of many tests of the trainer."""
 
 from __future__ import annotations
 

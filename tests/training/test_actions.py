@@ -1,4 +1,4 @@
-"""Actions: what is drawn in numpy is scored alike in torch, and plants get requests that their space allows."""
+"""Actions: sampling in numpy agrees with scores in torch, and requests lie in the plants' action space."""
 
 import numpy as np
 import pytest
@@ -179,3 +179,13 @@ def test_choices_may_begin_anywhere():
     assert codec.requests(np.array([[0.0], [2.0]], dtype=np.float32)).tolist() == [5, 7]
     mixed = ActionCodec(spaces.Tuple((spaces.Discrete(3, start=-1), BOX)))
     assert mixed.requests(np.array([[0.0, 0.0, 0.0]], dtype=np.float32)).tolist() == [[-1, 2, 50]]
+
+
+def test_changes_are_other_choices_and_shares_of_a_range():
+    before, after = np.array([[2.0], [2.0]]), np.array([[2.0], [0.0]])
+    assert ActionCodec(spaces.Discrete(3)).changes(before, after).tolist() == [0.0, 1.0]
+    before = np.array([[-1.0, 0.0], [-3.0, 5.0]])
+    after = np.array([[1.0, 0.0], [-1.5, 1.0]])  # beyond the range counts as its end
+    assert ActionCodec(BOX).changes(before, after).tolist() == [0.5, 0.0]
+    both = ActionCodec(spaces.Tuple([spaces.Discrete(4), spaces.Box(0.0, 1.0, (1,))]))
+    assert float(both.changes(np.array([1.0, -1.0]), np.array([3.0, 0.0]))) == 0.75

@@ -1,4 +1,4 @@
-"""What the algorithm is told of scenarios, and that a loop that was only asked about its place is closed."""
+"""The learning task made from scenarios; loops that only served to read the site are closed."""
 
 from __future__ import annotations
 

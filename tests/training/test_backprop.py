@@ -1,4 +1,4 @@
-"""Learning through the world: it learns, repeats itself, goes on where it stopped, and ends in a bundle that acts."""
+"""Back-propagation through plants: it learns, is deterministic, resumes, and exports a working bundle."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Calibrating a bundle: its model stays, its envelope holds what healthy episodes do, and it loads with both."""
+"""Calibration of a bundle: the model is unchanged, the envelope contains healthy episodes, and the bundle loads."""
 
 from __future__ import annotations
 

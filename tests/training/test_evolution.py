@@ -1,4 +1,4 @@
-"""Evolution strategies: the gradient points uphill, disturbances are what their names say, runs repeat and go on."""
+"""Evolution strategies: the gradient points uphill, task names encode perturbations, runs repeat and resume."""
 
 from pathlib import Path
 
@@ -44,6 +44,21 @@ class OnAHill(Evolution):
         target = self.start + 1.0
         points = [self._point.detach().numpy() + size * direction(seed, len(target)) for seed, size in disturbances]
         return np.array([-((point - target) ** 2).mean() for point in points])
+
+
+def test_what_a_policy_begins_with_says_how_far_it_is_disturbed(scenario, tmp_path):
+    task = task_of([scenario], SETTINGS)
+    learner = Evolution(task, [scenario], SETTINGS, tmp_path)
+    learned = {name: 5.0 * np.ones_like(w.numpy()) for name, w in learner.policy.state_dict().items()}
+    learner.begin(Start(tmp_path, learned, 0, ""))
+    torch.testing.assert_close(learner._scale, torch.full_like(learner._scale, 5.0))
+    (tmp_path / "kept").mkdir()
+    learner.save(tmp_path / "kept")
+    again = Evolution(task, [scenario], SETTINGS, tmp_path)
+    again.restore(tmp_path / "kept")
+    torch.testing.assert_close(again._scale, learner._scale)
+    np.testing.assert_array_equal(np.load(tmp_path / "present" / evolution.SCALE), learner._scale.numpy())
+    torch.testing.assert_close(again._network.state_dict(), learner._network.state_dict())
 
 
 def test_it_climbs(scenario, tmp_path):

@@ -12,15 +12,15 @@ from agents.networks import NETWORKS
 from agents.policy import Policy
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from envs.core.files import read_json, write_json
 from training import validate
 from training.actions import ActionCodec
 from training.calibrate import _Place as Place
+from training.config import describe
 from training.evolution import SCALE
 from training.evolution import _disturbed as disturbed
 from training.export import export, largest_difference, random_parts
 from training.settings import Settings
-from training.tracking import read_json, write_json
-from training.train import describe
 from training.validate import NetworkController, Validator, kept, write_weights
 from training.validate import _controller as validated
 

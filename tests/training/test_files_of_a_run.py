@@ -1,4 +1,4 @@
-"""What a full disk, a power cut or a hand leaves of a run's files: it goes on, or one sentence says why not."""
+"""Files of a run after a full disk, a power cut or a manual change: the run resumes, or one sentence says why not."""
 
 import csv
 import errno
@@ -8,25 +8,27 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 
-from envs import CityloopError
+from envs import CityloopError, load_scenario
+from envs.core.files import read_json, write_json, write_text
 from training.backprop import Backprop
 from training.evolution import Evolution
 from training.journal import Journal
-from training.start import read_start
-from training.tracking import write_text
-from training.train import _Run, _told_of_its_run, train
+from training.settings import Settings
+from training.start import Start, read_start
+from training.train import _critic_alone, _resume_hint, _Run, train
 
 
 @pytest.mark.parametrize("given", [None, "elsewhere"])
 def test_a_full_disk_is_named_by_the_run_that_lies_there(tmp_path, given):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *([] if given is None else [given]))
-    with pytest.raises(OSError, match="No space left") as raised, _told_of_its_run(tmp_path):
+    with pytest.raises(OSError, match="No space left") as raised, _resume_hint(tmp_path):
         raise full
     assert raised.value.filename == (given or str(tmp_path))
     assert not hasattr(raised.value, "__notes__")
     write_text(tmp_path / "checkpoints" / "latest", "000007")
-    with pytest.raises(OSError, match="No space left"), _told_of_its_run(tmp_path):
+    with pytest.raises(OSError, match="No space left"), _resume_hint(tmp_path):
         raise full
     assert full.__notes__ == [f"go on: cityloop train --resume {tmp_path}"]
 
@@ -42,7 +44,7 @@ def test_a_checkpoint_that_finds_no_room_says_so(tmp_path, monkeypatch, kind):
     learner, network = object.__new__(kind), torch.nn.Linear(1, 1)
     learner._network = learner._averaged = network
     learner._optimizer = torch.optim.Adam(network.parameters())
-    learner._plants, learner._point, learner._updates = [], network.weight, 1
+    learner._plants, learner._point, learner._updates, learner._scale = [], network.weight, 1, network.weight
     with pytest.raises(OSError, match=r"No space left .*learner.pt"):
         learner.save(tmp_path / "000007")
 
@@ -57,7 +59,7 @@ def test_a_checkpoint_is_on_the_disk_before_anything_points_to_it(tmp_path, monk
         (folder / "deep" / "weights").write_text("x")
 
     run = object.__new__(_Run)
-    run.folder, run.iteration, run.elapsed_s = tmp_path, 7, 1.0
+    run.folder, run.iteration, run.elapsed_s, run._alone = tmp_path, 7, 1.0, 0
     run.learner, run.validator = SimpleNamespace(save=save), SimpleNamespace(state=dict)
     run.save()
     places = [Path(name).relative_to(tmp_path / "checkpoints").as_posix() for name in synced]
@@ -116,3 +118,41 @@ def test_a_run_that_cannot_go_on_is_let_go_of(tmp_path):
     for _ in range(2):
         with pytest.raises(CityloopError, match="was cut off, or made by another version"):
             train(resume=tmp_path)
+
+
+def test_a_config_that_lacks_its_budget_is_one_sentence_and_lets_go(tmp_path):
+    (tmp_path / "run.lock").touch()
+    begun = {"command": "x", "settings": {}, "scenarios": [load_scenario("dampers/dyke").model_dump(mode="json")]}
+    for budget in ({}, {"budget": None}, {"budget": {"minutes": 1.0}}):
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(begun | budget))
+        with pytest.raises(CityloopError, match="was cut off, or made by another version"):
+            train(resume=tmp_path)
+
+
+@pytest.mark.parametrize(("kept", "alone"), [({"alone": 12}, 12), ({}, 0)])
+def test_updates_of_the_critic_alone_are_no_lack_of_success_after_a_kill_either(tmp_path, monkeypatch, kept, alone):
+    begun = object.__new__(_Run)
+    begun.folder, begun.iteration, begun.elapsed_s, begun._alone = tmp_path, 6, 1.0, 12
+    begun.learner = SimpleNamespace(save=lambda folder: folder.mkdir(parents=True))
+    begun.validator = SimpleNamespace(state=dict)
+    begun.save()
+    progress = tmp_path / "checkpoints" / "000006" / "progress.json"
+    content = read_json(progress)
+    write_json(progress, {key: value for key, value in content.items() if key != "alone"} | kept)
+    run = object.__new__(_Run)
+    run.folder, run.settings, run.budget = tmp_path, Settings(patience=2), {"iterations": 16, "minutes": None}
+    run.learner = SimpleNamespace(restore=lambda folder: None)
+    run.validator = SimpleNamespace(restore=lambda state: None, stale=6)
+    monkeypatch.setattr(_Run, "_journal", lambda run, at: None)
+    monkeypatch.setattr(_Run, "_agent_steps", 0)
+    run.resume()
+    assert run._alone == alone
+    assert run.fraction() == (6 / 16 if alone else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "critic", "alone"), [("mappo", {}, 12), ("mappo", {"w": 1}, 0), ("backprop", {}, 0)]
+)
+def test_only_a_critic_that_begins_anew_learns_alone(tmp_path, algorithm, critic, alone):
+    start = Start(tmp_path, {}, 0, "", critic)
+    assert _critic_alone(start, Settings(algorithm=algorithm, critic_first=12)) == alone

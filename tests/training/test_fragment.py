@@ -1,4 +1,4 @@
-"""Advantages of arrays equal a plain loop over each agent's episodes, whichever way these end."""
+"""Advantages on arrays equal a plain loop over each agent's episodes, for every kind of episode end."""
 
 import numpy as np
 import pytest

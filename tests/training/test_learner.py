@@ -1,6 +1,6 @@
-"""Updates: what is learned, what a seed decides, what a checkpoint brings back, and what each setting does.
+"""Updates: learning progress, determinism by seed, checkpoints, and the effect of each setting.
 
-Most tests put a runner and a learner together by hand; those of checkpoints need RLlib's whole algorithm.
+Most tests combine a runner and a learner directly; those of checkpoints need RLlib's whole algorithm.
 """
 
 import gc

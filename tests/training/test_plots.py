@@ -1,4 +1,4 @@
-"""Pictures: every panel shows something, and axes say what is measured in which unit."""
+"""Plots: no panel is empty, and axis labels have quantities and units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation says on a bundle's card: no worse than the rule of practice, worse, or nothing at all."""
+"""Verdicts of an evaluation on a bundle's card: no worse than the rule of practice, worse, or none."""
 
 from __future__ import annotations
 

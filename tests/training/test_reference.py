@@ -1,4 +1,4 @@
-"""The stable-baselines3 reference: its plain network decides as its model does; it says where it does not fit."""
+"""The stable-baselines3 reference: its plain network equals the model; unsuitable scenarios are refused."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Runners in processes of their own: they learn, get the weights back, and are replaced when they are lost."""
+"""Runners in processes of their own: they learn, receive weights, and are replaced after a loss."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Sampling: fragments hold what the plants gave, padding and halves decide nothing, and a state goes on as it was."""
+"""Sampling: fragments hold the plants' data, padding and halves have no effect, and a saved state continues."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Seeds: nothing that trains, validates or calibrates leaves the split that its seeds belong to."""
+"""Seeds: training, validation and calibration stay within their splits."""
 
 from pathlib import Path
 

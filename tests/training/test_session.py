@@ -1,4 +1,4 @@
-"""Ray for a training: where it keeps its sockets, and what is said where it does not start."""
+"""Ray sessions of a training: the folder of sockets, and the error if Ray does not start."""
 
 import tempfile
 from pathlib import Path

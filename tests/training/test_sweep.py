@@ -1,4 +1,4 @@
-"""A sweep: how its space is written, and a small one end to end."""
+"""Sweeps: syntax of the search space, and a small sweep end to end."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from envs import CityloopError, load_scenario
 from tests.training.test_train import SMALL
-from training.sweep import _most, _own_folder, _quiet, _room, _told_of_its_trials, _Watch, read_space, sweep
+from training.sweep import _most, _own_folder, _quiet, _resume_hints, _room, _Watch, read_space, sweep
 from verbs.train import train
 
 
@@ -106,7 +106,7 @@ def test_an_interruption_says_how_trials_go_on(tmp_path):
         (tmp_path / name / "checkpoints" / "latest").touch()
     watch = _Watch(None, 3)
     watch.on_trial_complete(1, [], SimpleNamespace(last_result={"score": 0.9, "run": str(tmp_path / "epochs=1")}))
-    with pytest.raises(KeyboardInterrupt) as raised, _told_of_its_trials(tmp_path, watch):
+    with pytest.raises(KeyboardInterrupt) as raised, _resume_hints(tmp_path, watch):
         raise KeyboardInterrupt
     assert raised.value.__notes__ == [f"go on: cityloop train --resume {tmp_path / 'epochs=2'}"]
 

@@ -1,4 +1,4 @@
-"""Run folders: nothing half-written, nothing overwritten, one holder at a time."""
+"""Run folders: no partial files, no overwriting, one holder at a time."""
 
 import errno
 import json
@@ -11,39 +11,14 @@ from pathlib import Path
 import pytest
 
 from envs import CityloopError, load_scenario
+from envs.core.files import write_text
 from training import tracking
-from training.tracking import RunFolder, free_path, read_json, staged, tensorboard, versions, write_json, write_text
+from training.tracking import RunFolder, free_path, new_folder, staged, tensorboard, versions
 
 
 @pytest.fixture(scope="module")
 def scenario():
     return load_scenario("intersections/grid2x2")
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "a.txt"
-    write_text(path, "old")
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_text(path, "new")
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
-
-
-def test_json_round_trip_and_refusal_of_nan(tmp_path):
-    write_json(tmp_path / "deep" / "a.json", {"x": [1, 2.5, None]})
-    assert read_json(tmp_path / "deep" / "a.json") == {"x": [1, 2.5, None]}
-    with pytest.raises(ValueError, match="JSON"):
-        write_json(tmp_path / "b.json", float("nan"))
-
-
-@pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), ("{", "not valid JSON")])
-def test_unreadable_json_is_one_sentence(tmp_path, content, words):
-    path = tmp_path / "a.json"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(CityloopError, match=words):
-        read_json(path)
 
 
 def test_staged_folder_appears_whole_or_not_at_all(tmp_path):
@@ -71,6 +46,21 @@ def test_the_folder_that_one_is_in_is_not_replaced(tmp_path, monkeypatch):
         with pytest.raises(CityloopError, match="the folder that you are in"), staged(path):
             pass
     assert not any(tmp_path.iterdir())
+
+
+def test_two_runs_of_one_moment_have_folders_of_their_own(tmp_path, monkeypatch):
+    """Both find the same name free; the other is there first."""
+    found = free_path(tmp_path, "a")
+
+    def late(parent, name):
+        monkeypatch.undo()
+        found.mkdir()
+        (found / "other").touch()
+        return found
+
+    monkeypatch.setattr(tracking, "free_path", late)
+    assert new_folder(tmp_path, "a") == tmp_path / "a-2"
+    assert os.listdir(found) == ["other"]
 
 
 def test_free_path_counts_up(tmp_path):

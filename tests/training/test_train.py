@@ -1,4 +1,4 @@
-"""Training end to end on a small grid: what it writes, that it resumes, that a seed decides everything."""
+"""Training end to end on a small grid: files, resuming, and determinism by seed."""
 
 import csv
 import itertools
@@ -23,13 +23,13 @@ from agents.policy import Policy
 from cityloop import main
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from envs.core.files import read_json
 from envs.core.scenario import read_yaml
 from training.algorithm import task_of
 from training.export import export
 from training.journal import FINAL
 from training.settings import Settings
 from training.start import adopt, read_start
-from training.tracking import read_json
 from training.train import decisions_of_update, train
 from training.validate import Validator
 

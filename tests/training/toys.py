@@ -1,7 +1,7 @@
-"""Tiny plants in this process, for tests of the trainer: every agent is shown what to do and is paid for doing it.
+"""Tiny plants in this process, for tests of the trainer: agents observe the right action and are rewarded for it.
 
-Episodes end at different times in different plants, by a limit of time or, if asked for, because nothing follows. All
-that happens in a plant follows from its seed and from what was asked of it.
+Episodes end at different times in different plants, at a time limit or, optionally, in a terminal state. A plant is a
+function of its seed and its requests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How tests call the command line."""
+"""Helpers that call the command line."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""``cityloop audit``: what people and machines are told."""
+"""``cityloop audit``: output for people and for machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cityloop check` on a scenario of one's own and on bundles."""
+"""`cityloop check` on a user's scenario and on bundles."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a card says of the command that made it; which scenarios ``--each`` makes; what says nothing by itself."""
+"""Command lines on cards, scenarios made by ``--each``, and options without effect."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_each_that_is_no_setting_is_a_sentence(each):
 
 @pytest.mark.parametrize("given", [{"samples": 4}, {"parallel": 2}])
 def test_how_a_sweep_is_tried_is_refused_where_there_is_none(given, monkeypatch):
-    monkeypatch.setattr("verbs.train._train", lambda *_: pytest.fail("it was trained"))
+    monkeypatch.setattr("verbs.train._training", lambda *_: pytest.fail("it was trained"))
     (name,) = given
     with pytest.raises(CityloopError, match=f"--{name} is .: .* give --sweep"):
         train(["intersections/grid2x2"], **given)

@@ -1,4 +1,4 @@
-"""`cityloop evaluate` from the shell to its files: the JSON contract, several scenarios, what a card is told."""
+"""`cityloop evaluate` from the shell to its files: the JSON contract, several scenarios, entries on cards."""
 
 import json
 

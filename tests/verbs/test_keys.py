@@ -1,4 +1,4 @@
-"""``cityloop keys`` as people and programs use it."""
+"""``cityloop keys`` for people and programs."""
 
 from __future__ import annotations
 

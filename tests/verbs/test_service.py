@@ -1,4 +1,4 @@
-"""``cityloop serve`` before Ray starts: what it serves if nothing is named, and the file that it writes instead."""
+"""``cityloop serve`` before Ray starts: the default scenarios, and writing the configuration file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in an evaluation's table."""
+"""Contents of an evaluation's tables."""
 
 from envs.core.statistics import compare, seed_ratios, summarise
 from training.evaluate import evaluate

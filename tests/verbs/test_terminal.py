@@ -1,4 +1,4 @@
-"""How the command line speaks."""
+"""Output of the command line."""
 
 import io
 import json

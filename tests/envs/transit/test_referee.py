@@ -14,7 +14,7 @@ from envs.transit.referee import legs, measure, traffic
 from envs.transit.referee.play import play
 from envs.transit.sources import streets
 from tests.envs.transit.sources.test_streets import files  # noqa: F401, a fixture
-from training.referee import dispatched, indicators, record, referee
+from training.transit.referee import dispatched, indicators, record, referee
 
 
 @pytest.fixture(scope="module")

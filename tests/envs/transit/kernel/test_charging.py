@@ -19,7 +19,7 @@ from envs.transit.record.events import new_log, rows
 from tests.envs.transit import brute
 from tests.envs.transit.own import write
 from tests.envs.transit.small import crowd, garage, street, town
-from training.referee import referee
+from training.transit.referee import referee
 
 WEIGHTS = np.array([1.0, 1.0, 0.5, 0.5])
 ANEW = np.array([400.0, 1.5, 200.0])

@@ -1,11 +1,11 @@
-"""Fixed lines by hand on a street."""
+"""Fixed lines on a street, compared with hand calculations."""
 
 import numpy as np
 import pytest
 
 from envs import load_scenario
 from tests.envs.transit.small import three_zones
-from training.lines import STOP_S, WALK_DETOUR, WALK_MS, compare, design
+from training.transit.lines import STOP_S, WALK_DETOUR, WALK_MS, compare, design
 
 PACE = WALK_DETOUR / WALK_MS
 
@@ -41,7 +41,7 @@ def test_a_town_of_two_stops_has_one_line_at_most():
 
 
 def test_a_change_of_lines_waits_twice():
-    from training.lines import _connected
+    from training.transit.lines import _connected
 
     single = np.array([[0.0, 10.0, 99.0], [10.0, 0.0, 20.0], [99.0, 20.0, 0.0]])
     walk = np.full((3, 3), 80.0)

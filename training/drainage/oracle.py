@@ -1,10 +1,11 @@
-"""``cityloop oracle``: how far gates could go if rain and tide were known: the best that a long search finds.
+"""``cityloop oracle``: an estimate of the best possible gate control if rain and tide were known, by a long search.
 
-Whole events are run again and again in SWMM under plans, one setting a gate and decision. The search begins with what
-the controllers did that are to be bounded, and with what the surrogate's gradient makes of the best of that, where the
-network has a surrogate. It changes a plan a little at some time for some gates, and keeps what spills less: an
-evolution strategy that only ever improves (Rechenberg 1973). So it ends no worse than these controllers; it is no
-proof: a longer search may find less overflow still. Stuck gates and blocked conduits are not known to it.
+Whole events are simulated repeatedly in SWMM under plans, one setting per gate and decision. The search starts from
+the settings of given controllers and, if the network has a surrogate, from the best of these improved by the
+surrogate's gradient. It perturbs a plan in some period for some gates, and keeps a change that reduces overflow: an
+evolution strategy that only accepts improvements (Rechenberg 1973). The result is therefore no worse than these
+controllers. It is not a proven bound: a longer search may find less overflow. Stuck gates and blocked conduits are not
+known to the search.
 """
 
 from __future__ import annotations
@@ -28,30 +29,30 @@ from envs.core.readings import Readings
 from envs.core.scenario import Scenario
 from envs.core.world import Controller, Observation, Requests
 from envs.drainage.world import SwmmWorld
-from training.descent import descend
+from training.drainage.descent import descend
 from training.episodes import Progress, cores
 from training.tracking import versions
 
 PROPOSALS = 8
-"""Changed plans a round, whatever the number of processes: the result must not depend on it."""
+"""Changed plans per round; independent of the number of processes, so that the result is too."""
 
 WIDTH_MIN = (10.0, 480.0)
-"""How long a change lasts, drawn evenly in its logarithm."""
+"""Bounds of a change's duration in minutes, drawn log-uniformly."""
 
 AMOUNT = (0.02, 0.5)
-"""How far it moves gates at most, likewise."""
+"""Bounds of a change's amplitude as a fraction of full opening, drawn log-uniformly."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings of all gates at every decision, ``(T, N)``, and what they lead to, in m³."""
+    """Settings of all gates at every decision, ``(T, N)``, and their cost in m³."""
 
     settings: np.ndarray
     cost_m3: float
 
 
 class Replay(Controller):
-    """Asks for a plan's settings, one decision after the other, until it ends.
+    """A controller that requests the settings of a plan, one decision after the other.
 
     Args:
         settings: ``(T, N)``.
@@ -63,7 +64,7 @@ class Replay(Controller):
         self._settings, self._at = settings, 0
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Restart the plan."""
         self._at = 0
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
@@ -74,12 +75,12 @@ class Replay(Controller):
 
 
 class Search:
-    """Looks for the plan that spills least in one episode.
+    """Search for the plan with the least overflow in one episode.
 
     Args:
-        loop: its world has just run that episode, so it tells the rain.
-        branches: processes that run plans.
-        rng: draws the changes.
+        loop: a loop whose world has just run that episode, and so has its rain.
+        branches: processes that simulate plans.
+        rng: source of random changes.
     """
 
     def __init__(self, loop: ControlLoop, branches: Sequence[Branch], rng: np.random.Generator):
@@ -93,7 +94,7 @@ class Search:
         self._wet = np.flatnonzero(wet) if wet.any() else np.arange(len(self._rain))
 
     def costs(self, plans: Sequence[np.ndarray]) -> list[float]:
-        """Controllable overflow of every plan in m³, and a little for what is still stored at the end."""
+        """Controllable overflow of every plan in m³, plus `STORED_SHARE` of the volume still stored at the end."""
         shares = [list(range(k, len(plans), len(self._branches))) for k in range(len(self._branches))]
         costs = [0.0] * len(plans)
 
@@ -108,10 +109,15 @@ class Search:
         return costs
 
     def improve(self, plan: Plan, merged: np.ndarray | None) -> tuple[Plan, np.ndarray | None]:
-        """One round: the best of the plan, of what the last round left to try, and of new changes.
+        """One round of the search.
+
+        Args:
+            plan: the best plan so far.
+            merged: candidate of the last round; None: there is none.
 
         Returns:
-            That plan; and, where several changes helped, all of them together, for the next round.
+            The best of the plan, the candidate and new changes of the plan; and a candidate for the next round that
+            combines all changes that helped, if there are several.
         """
         changes = [self._change(plan.settings) for _ in range(PROPOSALS)]
         tried = [np.clip(plan.settings + change, 0.0, 1.0) for change in changes]
@@ -127,7 +133,7 @@ class Search:
         return Plan(tried[best], costs[best]), together
 
     def _change(self, settings: np.ndarray) -> np.ndarray:
-        """A smooth bump in time, for some gates, around a moment at which there is water to be moved."""
+        """A random change: a smooth bump in time, for some gates, around a moment with water in the network."""
         rng, (length, gates) = self._rng, settings.shape
         middle = rng.choice(self._wet)
         width = np.exp(rng.uniform(*np.log(WIDTH_MIN))) / self._decision_min
@@ -148,23 +154,23 @@ def oracle(
     steps: int = 60,
     **settings: Any,
 ) -> dict[str, Any]:
-    """What the search reaches on every seed, through the guard.
+    """Search for the best plan on every seed, and run it through the guard.
 
     Args:
-        scenario: of drainage, or its reference.
-        seeds: which episodes.
-        rounds: of the search, for each.
-        controllers: what it begins with, as `agents.own.make_any` takes them; none: the rules that training is
-            measured against.
+        scenario: a drainage scenario, or its reference.
+        seeds: seeds of the episodes.
+        rounds: rounds of the search per episode.
+        controllers: controllers to start from, as for `agents.own.make_any`; none: the rules that training is compared
+            with.
         on_progress: called with (rounds done, rounds in all).
-        steps: of the descent through the surrogate; 0: none.
+        steps: gradient steps on the surrogate; 0: none.
         settings: changes to the scenario.
 
     Returns:
         ``{"scenario", "hash", "versions", "rounds", "begun_with", "rows": [{"seed", indicator: value, …}]}``.
 
     Raises:
-        CityloopError: if it is another system's, or a controller cannot be had.
+        CityloopError: if the scenario is of another system, or a controller cannot be made.
     """
     loop = make_loop(scenario, **settings)
     world = loop.world
@@ -207,7 +213,7 @@ def oracle(
 
 
 def _played(loop: ControlLoop, controller: Controller, seed: int) -> np.ndarray:
-    """The settings that a controller's commands set in an episode, ``(T, N)``."""
+    """Settings that a controller commands in an episode, ``(T, N)``."""
     controller.reset()
     loop.reset(seed, controller.program)
     settings, step = [], None

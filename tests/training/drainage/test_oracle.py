@@ -1,11 +1,11 @@
-"""The search for what gates could reach: it only improves, and depends on nothing but the episode."""
+"""The oracle's search: it only improves, and depends on the episode alone."""
 
 import numpy as np
 import pytest
 
 from envs import CityloopError
-from training import oracle as module
-from training.oracle import oracle
+from training.drainage import oracle as module
+from training.drainage.oracle import oracle
 
 SHORT = {"duration_s": 5 * 3600}  # it overflows from the fifth hour on
 

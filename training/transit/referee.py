@@ -1,9 +1,9 @@
-"""``cityloop referee``: the same fleet, requests and dispatch in our simulator and in SUMO, side by side.
+"""``cityloop referee``: the same fleet, requests and dispatch in this project's simulator and in SUMO.
 
-SUMO drives the fleet with traffic around it twice. Once the dispatch of an episode of ours is at work there: whoever
-asks is answered by what SUMO's vehicles are doing. Once what was decided in our simulator is only carried out, at the
-same moments, whatever has become of the vehicles since: one that is late keeps its riders, and all after them wait.
-SUMO's own dispatchers serve the same requests with the same vehicles; they promise nothing, and turn nobody away.
+SUMO drives the fleet twice, with other traffic around it. In the first run the dispatch works in SUMO: requests are
+answered by the state of SUMO's vehicles. In the second run the decisions of this project's simulator are only carried
+out, at the same times, whatever the state of the vehicles: a late vehicle keeps its riders, and all riders after them
+wait. SUMO's own dispatchers serve the same requests with the same vehicles; they promise nothing, and reject nobody.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from envs.transit.scenarios import TransitScenario
 from envs.transit.service import Service
 
 STOCK = ("greedy", "greedyShared")
-"""SUMO's own dispatchers that are played beside ours, with their defaults."""
+"""SUMO's own dispatchers that are compared by default, with their default settings."""
 
 BESIDE = (*STOCK, drt.NAME)
-"""All that can be: the last takes about as long as the service."""
+"""All of SUMO's dispatchers that can be compared; the last takes about as long as the service itself."""
 
 COLUMNS = ("asked", "served_pct", "in_time_pct", "wait_mean_s", "wait_median_s", "wait_p95_s", "ride_mean_s")
 
@@ -49,23 +49,23 @@ def referee(
     stock: Sequence[str] = STOCK,
     processes: int = 1,
 ) -> dict[str, Any]:
-    """Play test seeds in both simulators.
+    """Run test seeds in both simulators.
 
     Args:
-        scenario: with a SUMO network.
-        controller: who decides where idle vehicles stand.
-        seeds: test seeds.
-        flow: vehicles an hour around the fleet, relative to the route files.
-        stock: SUMO's dispatchers to be played as well, of `BESIDE`.
-        processes: simulations at a time.
+        scenario: a scenario with a SUMO network.
+        controller: controller of idle vehicles.
+        seeds: number of test seeds.
+        flow: other traffic, in vehicles per hour relative to the route files.
+        stock: SUMO's dispatchers to compare, of `BESIDE`.
+        processes: number of parallel simulations.
 
     Returns:
-        ``scenario``, ``seeds``, ``flow`` and ``rows``: player → its indicators, means over seeds; ``apart``: how the
-        same dispatch in SUMO differs from ours; ``waits``: player → what the mean wait is made of (`wait_of`); and
-        ``legs``: what was driven in SUMO beside what was planned (`legs.table`).
+        ``scenario``, ``seeds``, ``flow`` and ``rows``: player → its indicators, means over seeds; ``apart``: relative
+        difference of the same dispatch in SUMO; ``waits``: player → components of the mean wait (`wait_of`); and
+        ``legs``: legs driven in SUMO compared with the plan (`legs.table`).
 
     Raises:
-        CityloopError: if the scenario cannot be played in SUMO.
+        CityloopError: if the scenario cannot be run in SUMO.
     """
     for name in stock:
         if name not in BESIDE:
@@ -105,15 +105,15 @@ def referee(
 
 
 def play_by(scenario: TransitScenario, script: Script, seed: int, flow: float, name: str) -> Played:
-    """Drive a script: by a dispatcher of `BESIDE`, or, ``traci``, by what was decided in it."""
+    """Drive a script in SUMO with a dispatcher of `BESIDE`, or, for ``traci``, with the decisions in the script."""
     return drt.play(scenario, script, seed, flow) if name == drt.NAME else play(scenario, script, seed, flow, name)
 
 
 def _playable(scenario: TransitScenario) -> TransitScenario:
-    """The scenario as both simulators can play it.
+    """The scenario in a form that both simulators can run.
 
     Raises:
-        CityloopError: if they cannot.
+        CityloopError: if there is none.
     """
     traffic.needs_net(scenario)
     for name, value in (
@@ -135,12 +135,12 @@ def _means(found: list[dict[str, float]]) -> dict[str, float]:
 
 
 def record(scenario: TransitScenario, controller: str, seed: int) -> tuple[dict[str, float], Script, Wait]:
-    """An episode in our simulator: its indicators, what was decided, and what its wait is made of.
+    """An episode in this project's simulator: its indicators, its decisions, and the components of the mean wait.
 
     Args:
-        scenario: where.
-        controller: who decides.
-        seed: of the episode.
+        scenario: the scenario.
+        controller: controller of idle vehicles.
+        seed: seed of the episode.
     """
     world = _episode(scenario, controller, seed, WatchedWorld)
     log, service, site = world.log, world.service, world.site
@@ -163,13 +163,13 @@ def record(scenario: TransitScenario, controller: str, seed: int) -> tuple[dict[
 def dispatched(
     scenario: TransitScenario, controller: str, seed: int, flow: float
 ) -> tuple[dict[str, float], Wait, np.ndarray]:
-    """The same episode with SUMO's vehicles: its indicators, what its wait is made of, and what was driven.
+    """The same episode with SUMO's vehicles: its indicators, the components of the mean wait, and the driven legs.
 
     Args:
-        scenario: where.
-        controller: who decides.
-        seed: of the episode and of the traffic.
-        flow: vehicles an hour around, relative to the route files.
+        scenario: the scenario.
+        controller: controller of idle vehicles.
+        seed: seed of the episode and of the traffic.
+        flow: other traffic, in vehicles per hour relative to the route files.
     """
     world = _episode(scenario, controller, seed, partial(StreetWorld, flow=flow))
     with world:
@@ -201,12 +201,12 @@ def _played(world: WatchedWorld) -> Played:
 
 
 def wait_of(world: WatchedWorld) -> Wait:
-    """What the mean wait of those picked up is made of, in seconds; the parts add up to it.
+    """Components of the mean wait of riders who were picked up, in seconds; they add up to the wait.
 
     Returns:
-        ``promised``: as planned when the promise was made; then what that was put off by: ``shared``, others who were
-        put before; ``moving_off``, a vehicle that stood idle and was slow to; ``driving``, which took longer than
-        planned; ``stops``, standing longer there; and ``wait``.
+        ``promised``: wait as planned when the promise was made. Delays of it: ``shared``, by riders inserted before;
+        ``moving_off``, by the slow start of an idle vehicle; ``driving``, by driving longer than planned; ``stops``, by
+        longer stops. And ``wait``, their sum.
     """
     service = world.service
     wait_s = Ledger(world.log, service.asked).wait_s
@@ -218,12 +218,12 @@ def wait_of(world: WatchedWorld) -> Wait:
 
 
 def indicators(played: Played, known_s: Sequence[float] | np.ndarray, wait_s: float) -> dict[str, float]:
-    """What a service was worth; only who was brought there counts as served.
+    """Indicators of a service; only riders who reached their destination count as served.
 
     Args:
-        played: what became of it.
-        known_s: when each request came in.
-        wait_s: the promised longest wait.
+        played: result of the simulation.
+        known_s: time of each request, in seconds.
+        wait_s: longest promised wait, in seconds.
     """
     there = np.isfinite(played.dropped_s) & np.isfinite(played.picked_s)
     wait = (played.picked_s - np.asarray(known_s))[there]

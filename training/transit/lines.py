@@ -1,6 +1,6 @@
 """Fixed lines with the same vehicles: what the fleet replaces. Not a controller, as lines promise nothing to anybody.
 
-``python -m training.lines transit/hcmc --seeds 5`` designs lines on training days, all vehicles on them,
+``python -m training.transit.lines transit/hcmc --seeds 5`` designs lines on training days, all vehicles on them,
 and prints what test days' riders would need from door to door, beside insertion with reactive rebalancing. The
 reckoning favours the lines: vehicles are never full, connections are never missed, streets are at the day's mean speed,
 and whoever walks faster than the line walks. Riders of the fleet do not walk: their stops are where they ask from.
@@ -23,18 +23,19 @@ from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
 
 WALK_MS = 1.2
-"""Metres a second on foot, on the way walked."""
+"""Walking speed along the path, in m/s."""
 
 WALK_DETOUR = 1.3
-"""Metres walked for a metre as the crow flies."""
+"""Length of a walk relative to the straight line."""
 
 STOP_S = 20.0
-"""How long a vehicle stands at a stop."""
+"""Duration of a stop, in seconds."""
 
 ENDS = 16
-"""Lines are shortest paths between any two of so many stops, spread over the town."""
+"""Number of stops, spread over the town, between which candidate lines are shortest paths."""
 
 MOST_LINES = 6
+"""Largest number of lines."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ class Lines:
 
     Attributes:
         routes: nodes of every line.
-        headway_s: between two vehicles, the same on all lines.
-        door_s: seconds from door to door at free flow, half a headway for every boarding, ``(nodes, nodes)``.
-        walk_s: what of it is walked if one walks all the way, ``(nodes, nodes)``.
+        headway_s: time between two vehicles, the same on all lines.
+        door_s: travel time from door to door at free flow, with half a headway per boarding, ``(nodes, nodes)``.
+        walk_s: travel time of walking all the way, ``(nodes, nodes)``.
     """
 
     routes: tuple[tuple[int, ...], ...]
@@ -55,7 +56,7 @@ class Lines:
 
 
 def demand(scenario: TransitScenario, site: TransitSite, seeds: Sequence[int]) -> tuple[np.ndarray, float]:
-    """Requests between all pairs of nodes over some days, ``(nodes, nodes)``, and the mean speed that they met."""
+    """Requests between all pairs of nodes over several days, ``(nodes, nodes)``, and their mean relative speed."""
     table = np.zeros((len(site.nodes), len(site.nodes)))
     speeds = []
     for seed in seeds:
@@ -68,13 +69,13 @@ def demand(scenario: TransitScenario, site: TransitSite, seeds: Sequence[int]) -
 
 
 def design(site: TransitSite, trips: np.ndarray, vehicles: int, speed: float) -> Lines:
-    """Lines that make all trips together quickest from door to door, chosen one by one.
+    """Greedy design of lines that minimise the total travel time of all trips from door to door.
 
     Args:
         site: the town.
-        trips: between all pairs of nodes, ``(nodes, nodes)``.
-        vehicles: how many there are.
-        speed: at which streets are driven, relative to free flow.
+        trips: number of trips between all pairs of nodes, ``(nodes, nodes)``.
+        vehicles: number of vehicles.
+        speed: driving speed, relative to free flow.
     """
     at = np.array([(node.x_m, node.y_m) for node in site.nodes])
     walk = WALK_DETOUR / WALK_MS * np.hypot(*(at[:, None, :] - at[None, :, :]).transpose(2, 0, 1))
@@ -105,7 +106,7 @@ def design(site: TransitSite, trips: np.ndarray, vehicles: int, speed: float) ->
 
 
 def _candidates(site: TransitSite, at: np.ndarray) -> list[tuple[int, ...]]:
-    """Shortest paths between stops that lie far from each other (each next one farthest from those before)."""
+    """Shortest paths between distant stops; each next stop is the farthest from those before."""
     stops = np.flatnonzero([node.stop for node in site.nodes])
     ends = [int(stops[np.hypot(*(at[stops] - at[stops].mean(axis=0)).T).argmax()])]
     while len(ends) < min(ENDS, len(stops)):
@@ -123,7 +124,7 @@ def _candidates(site: TransitSite, at: np.ndarray) -> list[tuple[int, ...]]:
 
 
 def _ride(site: TransitSite, route: tuple[int, ...], walk: np.ndarray, speed: float) -> np.ndarray:
-    """Seconds between all nodes by one line: a walk to it, the ride, and a walk from it; without the wait."""
+    """Seconds between all nodes by one line, ``(nodes, nodes)``: walk, ride and walk, without the wait."""
     along = site.matrices.free_s[route[0], list(route)] / speed + STOP_S * np.arange(len(route))
     ride = np.abs(along[:, None] - along[None, :])
     reached = (walk[:, list(route)][:, :, None] + ride[None]).min(axis=1)
@@ -131,21 +132,21 @@ def _ride(site: TransitSite, route: tuple[int, ...], walk: np.ndarray, speed: fl
 
 
 def _connected(single: np.ndarray, walk: np.ndarray) -> np.ndarray:
-    """Door to door with at most one change, or on foot."""
+    """Travel times from door to door with at most one change, or on foot, ``(nodes, nodes)``."""
     two = np.array([(row[:, None] + single).min(axis=0) for row in single])
     return np.minimum(np.minimum(walk, single), two)
 
 
 def compare(scenario: TransitScenario, seeds: int) -> dict[str, float]:
-    """Fixed lines designed on training days, and insertion with reactive rebalancing, on the same test days.
+    """Compare fixed lines designed on training days with insertion and reactive rebalancing, on the same test days.
 
     Args:
-        scenario: where, with how many vehicles.
-        seeds: test seeds; as many training seeds are designed on.
+        scenario: the scenario, with its number of vehicles.
+        seeds: number of test seeds, and of training seeds for the design.
 
     Returns:
-        ``lines``, ``headway_min``; minutes from door to door by line, ``line_min``, and of those served by the fleet,
-        ``fleet_min``; ``walked_pct``: who walks all the way; ``served_pct`` of the fleet.
+        ``lines``, ``headway_min``; minutes from door to door by line, ``line_min``, and of riders served by the fleet,
+        ``fleet_min``; ``walked_pct``: share of riders who walk all the way; ``served_pct`` of the fleet.
     """
     site = load_site(scenario)
     trips, speed = demand(scenario, site, scenario.seeds.train.take(seeds))
@@ -170,7 +171,7 @@ def compare(scenario: TransitScenario, seeds: int) -> dict[str, float]:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Compare on a scenario's test seeds and print what was found."""
+    """Command line: compare on a scenario's test seeds, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenario")
     parser.add_argument("--seeds", type=int, default=5)

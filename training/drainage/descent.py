@@ -1,4 +1,4 @@
-"""A plan for an event that is known, by descending the surrogate's gradient: where a long search had better begin."""
+"""Gate plans for known events by gradient descent on the surrogate; starting points for the search of the oracle."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from envs.drainage.site import DrainageSite
 from envs.drainage.surrogate import Basin
 
 RATE = 0.1
-"""Of Adam, on the logit of each setting."""
+"""Learning rate of Adam, on the logit of each setting."""
 
 EDGE = 0.01
-"""Settings begin at least so far from shut and from open, where a logit has no gradient."""
+"""Least distance of initial settings from shut and from open, where the logit has no gradient."""
 
 
 def descend(
     scenario: DrainageScenario, site: DrainageSite, seed: int, settings: np.ndarray, steps: int = 60
 ) -> np.ndarray:
-    """The best settings that were met, ``(T, N)``, by what counts of their overflow on the surrogate.
+    """Minimise the controllable overflow on the surrogate.
 
     Args:
-        scenario: which.
+        scenario: the scenario.
         site: its site.
-        seed: of the episode, all of whose rain is known.
-        settings: what to begin with, ``(T, N)``.
-        steps: of the descent.
+        seed: seed of the episode, whose rain is known in full.
+        settings: initial settings, ``(T, N)``.
+        steps: number of gradient steps.
+
+    Returns:
+        The best settings met, ``(T, N)``.
 
     Raises:
         CityloopError: if there is no surrogate of the network.
