@@ -33,8 +33,8 @@ def find_caches() -> None:
 def cache_folder() -> Path:
     """The cache folder of this project; it may not exist yet.
 
-    It is ``$CITYLOOP_CACHE``, else ``cityloop`` in the user's cache folder if that is writable, else a private folder of
-    the user's among temporary files.
+    It is ``$CITYLOOP_CACHE``, else ``cityloop`` in the user's cache folder if that is writable, else a private
+    temporary folder.
 
     Raises:
         OSError: if no folder is writable.

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from serving.audit import bench
 from serving.audit.log import AuditLog
+from serving.bench import audit as bench
 
 
 class Log(AuditLog):
