@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BeforeValidator, Field
@@ -20,9 +19,9 @@ Metres = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False, strict=Tru
 
 def _iso(told: object) -> object:
     """A number is no time, in quotes or not: whoever counts in other units would be misheard."""
-    if isinstance(told, datetime) or (isinstance(told, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]", told, re.ASCII)):
-        return told
-    raise ValueError("give a time in ISO 8601 with an offset, 2026-11-27T08:00:00+08:00")
+    if isinstance(told, int | float) or (isinstance(told, str) and re.fullmatch(r"\s*[-+]?[\d._e]+\s*", told)):
+        raise ValueError("give a date and time with its zone, 2026-11-27T08:00:00+08:00, not a number")
+    return told
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_iso)]
