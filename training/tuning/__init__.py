@@ -1,1 +1,1 @@
-"""How the rules' numbers are found, on training seeds alone: a command a system, ``python -m training.tuning.NAME``."""
+"""Tuning of the rules' parameters on training seeds, one command per system: ``python -m training.tuning.NAME``."""

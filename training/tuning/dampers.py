@@ -26,14 +26,14 @@ from envs.dampers.block import Block
 from envs.dampers.scenarios import Conditions, DampersScenario
 
 MOTIONS, WIDE, CLOSE, ROUNDS = 24, 15, 8, 2
-"""Training motions; trials of the wide search beside the defaults, and of each of the close ones, and how many of these
-there are. A profile has a number for every storey, and as many times as many close ones."""
+"""Training motions, trials of the wide search beside the defaults, trials of each close search, and number of close
+searches. A profile has one parameter per storey, and has as many times more close searches."""
 
 FRAMES = 4
-"""Sets of motions with a stiffness of their own, where that is wrong."""
+"""Number of sets of motions with different stiffness, for conditions with wrong stiffness."""
 
 SUBSTEP_MS = 2.0
-"""Of the simulation, at most: within half a per cent of what 1 ms gives, in half the time."""
+"""Longest time step of the simulation in ms: results within 0.5 % of those with 1 ms, in half the time."""
 
 RANGES: dict[str, tuple[float, float]] = {
     "full": (0.02, 1.0),
@@ -46,16 +46,16 @@ RANGES: dict[str, tuple[float, float]] = {
     "level": (0.02, 1.0),
     "storey": (0.02, 1.0),
 }
-"""Number → where it is sought, evenly in its logarithm; ``storey`` is that of each, ``storey_1`` and so on."""
+"""Parameter → bounds of its log-uniform search; ``storey`` stands for ``storey_1`` and so on."""
 
 
 class Tuner:
-    """Scores controllers on a scenario's training motions.
+    """Scoring of controllers on a scenario's training motions.
 
     Args:
-        scenario: where.
-        conditions: what is wrong there.
-        motions: how many.
+        scenario: the scenario.
+        conditions: disturbances of the plant.
+        motions: number of motions.
     """
 
     def __init__(self, scenario: DampersScenario, conditions: Conditions, motions: int = MOTIONS):
@@ -69,7 +69,7 @@ class Tuner:
         self._block = Block(scenario, self.site, np.float32, conditions)
 
     def scores(self, controllers: Sequence[Controller]) -> np.ndarray:
-        """The median of the headline indicator of each."""
+        """Median of the headline indicator of each controller."""
         found = [play(self._block, controllers, seeds.tolist()) for seeds in self._seeds]
         return np.array([np.median([kpis["j"] for one in found for kpis in one[k]]) for k in range(len(controllers))])
 
@@ -77,14 +77,17 @@ class Tuner:
 def search(
     tuner: Tuner, kind: type[Law], known: Sequence[Numbers] = (), wide: int = WIDE, close: int = CLOSE
 ) -> tuple[Numbers, float]:
-    """The best numbers of a law, and what they reached.
+    """Search the best parameters of a law.
 
     Args:
-        tuner: on what.
-        kind: which law.
-        known: numbers to try beside its defaults.
-        wide: trials beside these in the first round.
-        close: trials of each later one.
+        tuner: scoring on the training motions.
+        kind: the law.
+        known: parameters to try in addition to the defaults.
+        wide: further trials in the first round.
+        close: trials in each later round.
+
+    Returns:
+        The best parameters and their score.
     """
     rng, defaults = np.random.default_rng(0), kind.defaults(tuner.site)
     trials = [defaults, *known, *(_anywhere(defaults, rng) for _ in range(wide))]

@@ -40,23 +40,23 @@ RANGES: dict[str, tuple[float, float]] = {
     "per_10mm": (0.0, 0.3),
     "room": (0.1, 1.0),
 }
-"""Number → where it is sought."""
+"""Parameter → bounds of its search."""
 
 STORMS, HOURS = 24, 12
-"""Training storms, and what is played of each at most."""
+"""Number of training storms, and most hours that are simulated of each."""
 
 WIDE, CLOSE, ROUNDS, WIDTH = 24, 8, 3, 0.12
-"""Trials of the wide search, of each closer one, how many of those there are, and how far they go."""
+"""Trials of the wide search and of each closer one, number of closer searches, and their range."""
 
 Numbers = Mapping[str, float]
 
 
 class Storms:
-    """Training storms of a scenario, to play controllers on.
+    """Training storms of a scenario, for scoring controllers.
 
     Args:
-        scenario: where.
-        count: how many.
+        scenario: the scenario.
+        count: number of storms.
     """
 
     def __init__(self, scenario: DrainageScenario, count: int = STORMS):
@@ -67,7 +67,7 @@ class Storms:
         self._seeds = range(first, first + count)
 
     def score(self, controller: Controller) -> float:
-        """Mean over storms of the overflow, relative to each storm's size."""
+        """Mean over storms of a controller's overflow, relative to each storm's size."""
         shares = []
         for seed in self._seeds:
             over_m3 = self._loop.episode(controller, seed).kpis["controllable_m3"]
@@ -76,7 +76,7 @@ class Storms:
 
 
 def tune(storms: Storms, law: str, wide: int = WIDE, close: int = CLOSE) -> tuple[Numbers, float]:
-    """A law's best numbers, and its score with them; the law's own are among those that are tried."""
+    """A law's best parameters and their score; the law's defaults are among the trials."""
     kind, rng = LAWS[law], np.random.default_rng(0)
     trials: list[Numbers] = [kind.NUMBERS, *(_anywhere(kind.NUMBERS, rng) for _ in range(wide))]
     best, score = kind.NUMBERS, np.inf
@@ -99,7 +99,7 @@ def _near(numbers: Numbers, rng: np.random.Generator) -> Numbers:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Tune laws on a scenario, all or those named; write what was found."""
+    """Command line: tune all laws, or those named, on a scenario, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("scenario")
     parser.add_argument("laws", nargs="*", metavar="LAW", help=f"all, if not given: {', '.join(LAWS)}")

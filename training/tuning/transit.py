@@ -29,7 +29,7 @@ from envs.transit.standby import Reckoning
 from envs.transit.urgency import Haste
 
 COSTS = ((1.0, 1.0, 1.0, 1.0), (0.5, 1.0, 0.5, 0.5), (0.3, 1.0, 0.3, 0.5), (0.3, 1.0, 0.3, 1.0), (0.5, 1.0, 0.2, 0.3))
-"""Weights of an insertion's cost that are tried: added driving, wait, ride, others' delay."""
+"""Tried weights of an insertion's cost: added driving, wait, ride, others' delay."""
 
 PERIODS_S = (120.0, 300.0, 600.0)
 
@@ -55,13 +55,13 @@ def tune(
     """Means over seeds of insertion with reactive rebalancing, for every pair of weights and period.
 
     Args:
-        scenario: where.
+        scenario: the scenario.
         seeds: training seeds.
         costs: weights of an insertion's cost.
         periods_s: seconds between two rebalancings.
 
     Returns:
-        A row a setting, the lowest headline last: ``costs``, ``period_s``, and the indicators of `SHOWN`.
+        One row per setting, the lowest headline last: ``costs``, ``period_s``, and the indicators of `SHOWN`.
     """
     rows = []
     for weights, period_s in itertools.product(costs, periods_s):
@@ -78,15 +78,15 @@ def tune(
 def tune_standby(
     scenario: Scenario, seeds: Sequence[int], tried: Sequence[Reckoning | Haste] = RECKONINGS
 ) -> list[dict[str, Any]]:
-    """Means over seeds of insertion with vehicles that stand by, for every way to reckon a wait or its urgency.
+    """Means over seeds of insertion with standby vehicles, for several estimates of a wait or of its urgency.
 
     Args:
-        scenario: where.
+        scenario: the scenario.
         seeds: training seeds.
-        tried: numbers of one or the other; the other's are the usual ones.
+        tried: parameters of one of the two estimates; the other has its defaults.
 
     Returns:
-        A row each, the lowest headline last: ``tried``, and the indicators of `SHOWN`.
+        One row per element of ``tried``, the lowest headline last: ``tried``, and the indicators of `SHOWN`.
     """
     loop = make_loop(scenario)
     site = loop.site
@@ -108,7 +108,7 @@ def _means(loop: ControlLoop, rule: Controller, seeds: Sequence[int]) -> dict[st
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Tune on a scenario's training seeds and print what was found."""
+    """Command line: tune on a scenario's training seeds, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenario")
     parser.add_argument("--seeds", type=int, default=40)
