@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from envs import CityloopError, load_scenario
 from tests.training.test_train import SMALL
-from training.sweep import _most, _own_folder, _quiet, _resume_hints, _room, _Watch, read_space, sweep
+from training.sweep import _most, _quiet, _resume_hints, _room, _Watch, read_space, sweep
 from verbs.train import train
 
 
@@ -74,14 +74,6 @@ def test_what_is_given_is_not_varied_as_well(given, varied, said, tmp_path):
     with pytest.raises(CityloopError, match=said):
         train(["intersections/grid2x2"], sweep=[varied], out=out, **given)
     assert not out.exists()
-
-
-def test_trials_that_draw_the_same_have_folders_of_their_own(tmp_path, monkeypatch):
-    free = iter([tmp_path / "epochs=2", tmp_path / "epochs=2-2"])  # as two see it that look at the same moment
-    monkeypatch.setattr("training.sweep.free_path", lambda folder, name: next(free))
-    (tmp_path / "epochs=2").mkdir()
-    assert _own_folder(tmp_path, "epochs=2") == tmp_path / "epochs=2-2"
-    assert (tmp_path / "epochs=2-2").is_dir()
 
 
 @pytest.mark.parametrize("item", ["runners=0,2", "runners=0:2"])
