@@ -156,14 +156,14 @@ def speaks_of(pattern: str, site: Site) -> bool:
     if pattern == "*" or not ours:
         return True
     ours.sort(key=lambda name: name != site.name)  # what is called the same is probably it
-    return any(_place(site.system, name) in (None, site.place) for name in ours)
+    return any(_plant(site.system, name) in (None, site.plant) for name in ours)
 
 
 @cache
-def _place(system: str, name: str) -> Any:
+def _plant(system: str, name: str) -> Any:
     """The place of a shipped scenario; None, i.e. unknown, if its data are not on this machine."""
     try:
-        return get_system(system).load_site(load_scenario(f"{system}/{name}")).place
+        return get_system(system).load_site(load_scenario(f"{system}/{name}")).plant
     except CityloopError:
         return None
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from agents import make_controller
-from envs.core.children import CONTEXT, GUARD, UNSTARTED, start_child
+from envs.core.children import CONTEXT, MAIN_HINT, UNSTARTED, start_child
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
@@ -168,7 +168,7 @@ LARGEST_EXIT = 191
 def _how_it_ended(code: int | None, begun: bool) -> str:
     """Cause of a process's silent end. Signals have negative exit codes, or 256 less their number for an episode."""
     if code == UNSTARTED and not begun:
-        return f"ended as it started: {GUARD}"
+        return f"ended as it started: {MAIN_HINT}"
     number = (256 - code if code > LARGEST_EXIT else -code) if code is not None else 0
     with suppress(ValueError):
         name = signal.Signals(number).name

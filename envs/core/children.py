@@ -26,7 +26,7 @@ CONTEXT: ForkServerContext = mp.get_context("forkserver")
 UNSTARTED = 1
 """Exit code of a child whose imports failed, so that it never started its work."""
 
-GUARD = 'in a script of your own call this under `if __name__ == "__main__":`, as processes import the script'
+MAIN_HINT = 'in a script of your own call this under `if __name__ == "__main__":`, as processes import the script'
 """The usual remedy for `UNSTARTED`: a started process imports the main module of its parent."""
 
 SOCKET = "pymp-xxxxxxxx/listener-xxxxxxxx"

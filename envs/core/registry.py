@@ -135,7 +135,7 @@ class System:
         return scenario.kpi or self.kpi
 
 
-def later(module: str, name: str) -> Callable[..., Any]:
+def lazy(module: str, name: str) -> Callable[..., Any]:
     """A function that imports a module on its first call and calls the module's function of the given name.
 
     It defers the import of parts that load a compiler, so that uses of other systems do not wait for it.

@@ -105,7 +105,7 @@ class Scenario(Frozen):
         seeds: seeds of training, validation and test.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset()
+    unhashed_defaults: ClassVar[frozenset[str]] = frozenset()
     """Settings that were added after policies had been trained: at their defaults they are not part of the hash."""
 
     system: str
@@ -160,7 +160,9 @@ class Scenario(Frozen):
     @property
     def hash(self) -> str:
         """Short content hash: equal exactly if the scenarios are equal, wherever their files lie."""
-        usual = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
+        usual = {
+            name for name in self.unhashed_defaults if getattr(self, name) == type(self).model_fields[name].default
+        }
         content = self.model_dump(mode="json", exclude=usual)
         text = json.dumps(content, sort_keys=True)
         files = self.files()

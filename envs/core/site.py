@@ -43,7 +43,7 @@ class Site(Frozen):
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
-    def place(self) -> Any:
+    def plant(self) -> Any:
         """The physical plant, as plain data: equal for a site and its variants, regardless of name and operation."""
         return self.agents
 

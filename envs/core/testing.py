@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from gymnasium import spaces
 
+from envs.core.contract_errors import ContractError, need
 from envs.core.env import CityParallelEnv, make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
-from envs.core.promises import BrokenPromiseError, need
 from envs.core.rollout import digest, digest_elsewhere, random_episode, random_requests
 from envs.core.scenario import Scenario
 from envs.core.vector_testing import check_vector
@@ -96,7 +96,7 @@ def _run(name: str, check: Callable[[ControlLoop], str], scenario: Scenario) -> 
     try:
         return Check(name, True, check(loop))
     except Exception as error:  # any exception of a foreign system is a violation of the contract
-        kind = "" if isinstance(error, BrokenPromiseError) else f"{type(error).__name__}: "
+        kind = "" if isinstance(error, ContractError) else f"{type(error).__name__}: "
         return Check(name, False, f"{kind}{error}")
     finally:
         loop.close()

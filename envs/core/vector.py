@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium.spaces import Space
 
-from envs.core.children import CONTEXT, GUARD, UNSTARTED, start_child
+from envs.core.children import CONTEXT, MAIN_HINT, UNSTARTED, start_child
 from envs.core.env import SeedStream, make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import Layout, long_axes
@@ -329,7 +329,7 @@ class _Plant:
             self._process.join(5)
             code = self._process.exitcode
             if code == UNSTARTED and not self._heard:
-                raise CityloopError(f"{self._name}: its process ended as it started: {GUARD}") from None
+                raise CityloopError(f"{self._name}: its process ended as it started: {MAIN_HINT}") from None
             raise _DeathError(f"exit code {code}") from None
         self._heard = True
         if isinstance(answer, Failure):

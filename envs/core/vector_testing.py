@@ -10,8 +10,8 @@ from zlib import crc32
 
 import numpy as np
 
+from envs.core.contract_errors import need
 from envs.core.errors import CityloopError
-from envs.core.promises import need
 from envs.core.rollout import draw_requests
 from envs.core.vector import Batch, Vector
 
@@ -27,7 +27,7 @@ def check_vector(make: Callable[[int], Vector], steps: int) -> int:
         Number of episodes that ended.
 
     Raises:
-        BrokenPromiseError: if a property does not hold.
+        ContractError: if a property does not hold.
     """
     with closing(make(0)) as plants:
         _refuses(plants)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.spaces import Box
 
-from envs.core.differentiable import Differentiable
-from envs.core.registry import System
-from envs.core.vector import Vector
+from envs.core.registry import System, lazy
 from envs.dampers.assembly import load_site
 from envs.dampers.conditions import conditions
 from envs.dampers.consistency import DampersConsistency
@@ -22,19 +20,6 @@ from envs.dampers.scenarios import NAMES, DampersScenario, load
 from envs.dampers.scene import make_scene
 from envs.dampers.site import DampersSite
 from envs.dampers.world import DampersWorld
-
-
-def _vector(scenario: DampersScenario, num_envs: int, seed: int) -> Vector:
-    from envs.dampers.vector import DampersVector
-
-    return DampersVector(scenario, num_envs, seed)
-
-
-def _twin(scenario: DampersScenario, num_envs: int, seed: int) -> Differentiable:
-    from envs.dampers.twin import Twin
-
-    return Twin(scenario, num_envs, seed)
-
 
 COMMON = {"width": 32, "validate_every": 100, "validation_seeds": 4, "final_seeds": 8}
 PPO = {
@@ -78,7 +63,7 @@ SYSTEM = System(
     make_scene=make_scene,
     conditions=conditions,
     gauges=gauges,
-    make_vector=_vector,
-    make_differentiable=_twin,
+    make_vector=lazy("envs.dampers.vector", "DampersVector"),
+    make_differentiable=lazy("envs.dampers.twin", "Twin"),
     training={"mappo": PPO, "ippo": PPO, "backprop": BACKPROP},
 )

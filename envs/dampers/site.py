@@ -39,7 +39,7 @@ class DampersSite(Plain, Site):
         return self
 
     @property
-    def place(self) -> Any:
+    def plant(self) -> Any:
         """Masses, stiffness, damping and devices; neither sensors nor the drift capacity."""
         return self.building.model_dump(exclude={"sensors", "typical_m_s2", "capacity_share"})
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.spaces import Box
 
-from envs.core.differentiable import Differentiable
-from envs.core.registry import System, later
+from envs.core.registry import System, lazy
 from envs.drainage.conditions import conditions
 from envs.drainage.drawing import draw_map
 from envs.drainage.gauges import gauges
@@ -17,13 +16,6 @@ from envs.drainage.scenarios import NAMES, DrainageScenario, load
 from envs.drainage.scene import make_scene
 from envs.drainage.site import DrainageSite
 from envs.drainage.world import SwmmWorld
-
-
-def _twin(scenario: DrainageScenario, num_envs: int, seed: int) -> Differentiable:
-    from envs.drainage.twin import Twin
-
-    return Twin(scenario, num_envs, seed)
-
 
 BACKPROP = {
     "workers": 96,
@@ -56,14 +48,14 @@ SYSTEM = System(
     drawn=("depth_m", "setting", "rain_mmh"),
     everyday=("deadband", "dwell", "moves", "rate", "tide", "dry", "no_level"),
     cross_check=cross_check,
-    consistency=later("envs.drainage.consistency", "DrainageConsistency"),
+    consistency=lazy("envs.drainage.consistency", "DrainageConsistency"),
     make_world=SwmmWorld,
-    make_guard=later("envs.drainage.guard", "DrainageGuard"),
-    make_features=later("envs.drainage.features", "DrainageFeatures"),
-    make_reward=later("envs.drainage.reward", "DrainageReward"),
+    make_guard=lazy("envs.drainage.guard", "DrainageGuard"),
+    make_features=lazy("envs.drainage.features", "DrainageFeatures"),
+    make_reward=lazy("envs.drainage.reward", "DrainageReward"),
     make_scene=make_scene,
     conditions=conditions,
     gauges=gauges,
-    make_differentiable=_twin,
+    make_differentiable=lazy("envs.drainage.twin", "Twin"),
     training={"backprop": BACKPROP},
 )

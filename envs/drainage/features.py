@@ -14,7 +14,7 @@ from numba import float32, from_dtype, njit, types, void
 from numba import float64 as real
 from numba import int64 as whole
 
-from envs.core.compiled import forget_stale
+from envs.core.numba_cache import forget_stale
 from envs.core.readings import Readings
 from envs.core.world import Observation
 from envs.drainage.site import LEADS_MIN, DrainageSite, Gate

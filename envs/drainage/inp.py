@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from envs.core.errors import CityloopError
-from envs.core.told import warn_once
+from envs.core.warn_once import warn_once
 
 LOGGER = logging.getLogger(__name__)
 LINE_END, WORD = re.compile(r"\r\n|\r|\n"), re.compile(r'"([^"]*)"|(\S+)')

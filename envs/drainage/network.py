@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any, Literal
 
 from envs.core.errors import CityloopError
-from envs.core.told import warn_once
+from envs.core.warn_once import warn_once
 from envs.drainage.inp import LINK_SECTIONS, NODE_SECTIONS, Inp, ideal_pumps, seeping
 from envs.drainage.objectives import OBJECTIVES
 from envs.drainage.rain import series_start

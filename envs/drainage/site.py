@@ -142,7 +142,7 @@ class DrainageSite(Site):
         return {**dict.fromkeys(kept, True), "tanks": {"__all__": {"surcharge_m"}}}
 
     @property
-    def place(self) -> Any:
+    def plant(self) -> Any:
         """Tanks, kind and connections of each gate, and outfalls."""
         tanks = [(tank.id, tank.invert_m, tank.full_m, tank.catchment_ha) for tank in self.tanks]
         return tanks, [(gate.id, gate.kind, gate.tank, gate.below) for gate in self.gates], self.outfalls

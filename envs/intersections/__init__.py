@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gymnasium.spaces import Discrete
 
-from envs.core.registry import System, later
+from envs.core.registry import System, lazy
 from envs.intersections.close_signals import CloseSignals
 from envs.intersections.conditions import conditions
 from envs.intersections.gauges import gauges
@@ -36,10 +36,10 @@ SYSTEM = System(
     drawn=("stage",),
     choices=("stage",),
     cross_check=cross_check,
-    consistency=later("envs.intersections.consistency", "SignalConsistency"),
+    consistency=lazy("envs.intersections.consistency", "SignalConsistency"),
     make_world=SumoWorld,
     make_guard=SignalGuard,
-    make_features=later("envs.intersections.features", "SignalFeatures"),
+    make_features=lazy("envs.intersections.features", "SignalFeatures"),
     make_reward=SignalReward,
     make_coordination=CloseSignals.of,
     make_scene=make_scene,

@@ -14,8 +14,8 @@ from numba import boolean, from_dtype, njit, void
 from numba import float64 as real
 from numba import int64 as whole
 
-from envs.core.compiled import forget_stale
 from envs.core.consistency import Plausible, Rule
+from envs.core.numba_cache import forget_stale
 from envs.core.readings import Readings
 from envs.intersections.site import SignalSite, street_of
 

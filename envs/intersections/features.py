@@ -16,7 +16,7 @@ from numba import boolean, float32, from_dtype, njit, void
 from numba import float64 as real
 from numba import int64 as whole
 
-from envs.core.compiled import forget_stale
+from envs.core.numba_cache import forget_stale
 from envs.core.readings import Readings
 from envs.core.world import Observation
 from envs.intersections.neighbours import Neighbours

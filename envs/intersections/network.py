@@ -18,7 +18,7 @@ from envs.core.errors import CityloopError
 from envs.core.files import kept
 from envs.core.scene import Point, rounded
 from envs.core.sumo import GZIP, read_root, seconds
-from envs.core.told import warn_once
+from envs.core.warn_once import warn_once
 from envs.intersections.conflicts import UNGROUP, crossed, crossing_of, mixed, right_of_way
 from envs.intersections.counts import Turns, turn_flows
 from envs.intersections.scenarios import SignalScenario

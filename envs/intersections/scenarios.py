@@ -111,7 +111,7 @@ class SignalScenario(Scenario):
             traffic in which motorcycles pass between cars; None: one behind the other.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"lateral_resolution_m"})
+    unhashed_defaults: ClassVar[frozenset[str]] = frozenset({"lateral_resolution_m"})
 
     system: Literal["intersections"] = "intersections"
     net: Path

@@ -270,7 +270,7 @@ class SignalSite(Site):
         return content | {"regime": "resco" if all_red == 0 else "engineer"}
 
     @property
-    def place(self) -> Any:
+    def plant(self) -> Any:
         """The junctions' movements; stages are a regime's."""
         return [(one.id, [(m.approach, m.exits) for m in one.movements]) for one in self.junctions]
 

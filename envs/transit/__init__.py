@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.spaces import Box
 
-from envs.core.registry import System, later
+from envs.core.registry import System, lazy
 from envs.transit.conditions import conditions
 from envs.transit.consistency import TransitConsistency
 from envs.transit.drawing import draw_map
@@ -39,9 +39,9 @@ SYSTEM = System(
     trade=("served_pct", "wait_mean_min"),
     cross_check=cross_check,
     consistency=TransitConsistency,
-    make_world=later("envs.transit.world", "TransitWorld"),
-    make_guard=later("envs.transit.guard", "TransitGuard"),
-    make_features=later("envs.transit.features", "TransitFeatures"),
+    make_world=lazy("envs.transit.world", "TransitWorld"),
+    make_guard=lazy("envs.transit.guard", "TransitGuard"),
+    make_features=lazy("envs.transit.features", "TransitFeatures"),
     make_reward=TransitReward,
     make_scene=make_scene,
     conditions=conditions,

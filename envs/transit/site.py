@@ -95,7 +95,7 @@ class TransitSite(Site):
         return {"weights", "usual", "slot_s"}
 
     @property
-    def place(self) -> Any:
+    def plant(self) -> Any:
         """Streets and zones, without travel times and fleet."""
         return self.nodes, [(road.start, road.end, road.metres) for road in self.roads], self.zones
 

@@ -12,7 +12,7 @@ import numpy as np
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.scene import Thing
-from envs.core.told import warn_once
+from envs.core.warn_once import warn_once
 from envs.core.world import Commands, World
 from envs.transit import census, kpis
 from envs.transit.dispatch import Dispatch

@@ -128,7 +128,7 @@ def test_a_variant_of_what_ships_is_the_same_place(tmp_path: Path) -> None:
 
 def test_where_data_are_missing_the_name_must_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CITYLOOP_DATA", str(tmp_path))
-    monkeypatch.setattr(shipped, "_place", shipped._place.__wrapped__)
+    monkeypatch.setattr(shipped, "_plant", shipped._plant.__wrapped__)
     assert meaning(ours("transit/hcmc").model_copy(update={"name": "nyc2015"})).name == "zones"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from envs import CityloopError, load_scenario
-from envs.core.promises import BrokenPromiseError
+from envs.core.contract_errors import ContractError
 from envs.core.vector_testing import check_vector
 from training.algorithm import ray_session
 from training.bench import simulator
@@ -102,7 +102,7 @@ class Willing(MatchingVector):
     ],
 )
 def test_plants_that_break_a_promise_are_found(broken, words):
-    with pytest.raises(BrokenPromiseError, match=words):
+    with pytest.raises(ContractError, match=words):
         check_vector(lambda seed: broken(3, seed), steps=2 * LENGTH)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class BrokenPromiseError(Exception):
+class ContractError(Exception):
     """A system violates the contract; the message says how."""
 
 
@@ -13,7 +13,7 @@ def need(condition: Any, message: str) -> None:
     """Assert a condition of the contract.
 
     Raises:
-        BrokenPromiseError: with the message, if the condition does not hold.
+        ContractError: with the message, if the condition does not hold.
     """
     if not condition:
-        raise BrokenPromiseError(message)
+        raise ContractError(message)

@@ -3,18 +3,18 @@
 import logging
 import multiprocessing
 
-from envs.core import told
+from envs.core import warn_once as module
 
 LOGGER = logging.getLogger("envs.test")
 
 
 def test_it_is_said_once_of_a_file(tmp_path, caplog):
     for name in ("a", "a", "b"):
-        told.warn_once(LOGGER, tmp_path / name, "100 % wrong")
+        module.warn_once(LOGGER, tmp_path / name, "100 % wrong")
     assert [record.message for record in caplog.records] == ["100 % wrong"] * 2
 
 
 def test_processes_that_a_command_starts_do_not_say_it_again(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(told, "parent_process", multiprocessing.current_process)
-    told.warn_once(LOGGER, tmp_path, "wrong")
+    monkeypatch.setattr(module, "parent_process", multiprocessing.current_process)
+    module.warn_once(LOGGER, tmp_path, "wrong")
     assert not caplog.records

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from envs.core import compiled
+from envs.core import numba_cache
 
 
 def test_what_was_compiled_from_other_sources_is_forgotten(tmp_path: Path) -> None:
@@ -15,10 +15,10 @@ def test_what_was_compiled_from_other_sources_is_forgotten(tmp_path: Path) -> No
     for k, file in enumerate((code, other, kept)):
         file.touch()
         os.utime(file, (1000 + k, 1000 + k))
-    compiled.forget_stale(tmp_path)
+    numba_cache.forget_stale(tmp_path)
     assert kept.exists()
     os.utime(other, (2000, 2000))  # which holds what is called
-    compiled.forget_stale(tmp_path)
+    numba_cache.forget_stale(tmp_path)
     assert not kept.exists()
 
 
@@ -27,5 +27,5 @@ def test_a_source_from_the_future_spoils_nothing(tmp_path: Path) -> None:
     kept.parent.mkdir()
     code.touch(), kept.touch()
     os.utime(code, (time.time() + 1e6,) * 2)
-    compiled.forget_stale(tmp_path)
+    numba_cache.forget_stale(tmp_path)
     assert kept.exists()
