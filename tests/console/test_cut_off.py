@@ -126,23 +126,24 @@ def test_a_service_of_which_a_process_does_not_answer_is_asked_until_it_does(cit
     one.page.locator(".tile", has_text="estuary").wait_for()
 
 
-def cut(page: Any, path: str) -> None:
-    """Let the first answer of a path end in the middle, as where a proxy is loaded anew."""
+def cut(page: Any, path: str, times: int | None = 1) -> None:
+    """Let the first answers of a path end in the middle, as when a proxy reloads; None: until it is unrouted."""
 
     def half(route: Any) -> None:
         whole = route.fetch().text()
         route.fulfill(content_type="application/json", body=whole[: len(whole) // 2])
 
-    page.route(f"**{path}", half, times=1)
+    page.route(f"**{path}", half, times=times)
 
 
 @pytest.mark.parametrize("path", ["/v1/alarms", "/v1/drainage/estuary", "/v1/drainage/estuary/scene"])
 def test_an_answer_that_breaks_off_is_asked_for_again(city: City, visit: Any, path: str) -> None:
     city.tick("drainage/estuary")
     page = visit("viewer").page
-    cut(page, path)
+    cut(page, path, times=None)
     page.goto(f"{city.url}/#/site/drainage/estuary")
     page.get_by_text("service: its answer broke off", exact=False).wait_for()
+    page.unroute(f"**{path}")
     page.get_by_text("service: its answer broke off", exact=False).wait_for(state="detached")
     page.get_by_role("region", name="Plant", exact=True).wait_for()
     page.goto(f"{city.url}/#/alarms")

@@ -100,7 +100,7 @@ class Failing(Stuck):
 @pytest.mark.parametrize(
     ("starts", "words"),
     [
-        (False, r"did not start \(The current node timed out during startup\): see to"),  # too few processes may run
+        (False, r"did not start \(The current node timed out during startup\): the machine is too busy"),
         (True, r"did not start \(The worker died .* this task\): try again"),  # or Ray is of another version
     ],
 )
