@@ -35,7 +35,7 @@ from serving.wire import MAX_BODY_BYTES
 if TYPE_CHECKING:
     from serving.build import Plan
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 LATE = "timed out during startup"
 """What Ray says where its processes took more than half a minute to begin."""
@@ -277,7 +277,7 @@ class Cluster:
             except Exception as error:
                 if LATE not in str(error):
                     raise
-                log.warning("Ray did not start in time, as the machine is busy: it is started once more")
+                LOGGER.warning("Ray did not start in time, as the machine is busy: it is started once more")
                 end_users(self._folder)
                 self._start_ray()
         except Exception as error:  # Ray raises nothing more particular

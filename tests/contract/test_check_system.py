@@ -2,6 +2,7 @@
 
 import multiprocessing
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,6 +100,17 @@ def test_an_undocumented_indicator_is_found(monkeypatch):
     monkeypatch.setattr("envs.core.env.get_system", lambda _: replace(system, kpis=kpis))
     monkeypatch.setattr(testing, "CHECKS", {"indicators": CHECKS["indicators"]})
     assert "stops" in failed(check_system(REF, DECISIONS))["indicators"]
+
+
+def test_a_void_episode_is_named_in_place_of_its_indicator(monkeypatch):
+    void = SimpleNamespace(kpis={"volume_m3": 172.4, "invalid": 1.0})
+    system = SimpleNamespace(
+        kpi="volume_m3", failure="invalid", failure_voids=True, kpis={"volume_m3": "", "invalid": "1 if water is lost"}
+    )
+    monkeypatch.setattr(testing, "random_episode", lambda loop: [void])
+    assert testing._indicators(SimpleNamespace(system=system)) == (
+        "this episode is void: invalid is 1 (1 if water is lost)"
+    )
 
 
 def test_files_left_behind_are_found(monkeypatch, tmp_path):
