@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.console.conftest import City
-from tests.console.told import BUSY, decided, full, telling
+from tests.console.told import BUSY, decided, full, in_its_place, telling
 
 
 def test_a_lost_stream_is_said_and_greys_the_page(city: City, visit: Any) -> None:
@@ -106,13 +106,13 @@ def test_an_alarm_that_the_stream_tells_is_shown_though_the_list_cannot_be_asked
     page = one.page
     alarm |= {"id": 10**6, "text": "the weir is open", "state": "raised", "returned_s": None, "shelved_until_s": None}
     telling(page, [("alarm", alarm)])
-    page.route("**/v1/alarms", lambda route: route.fulfill(**BUSY))
+    answer_again = in_its_place(page, "**/v1/alarms", lambda route: route.fulfill(**BUSY))
     page.goto(f"{city.url}/#/alarms")
     page.locator("table.alarms tr", has_text="the weir is open").wait_for()
     said = page.get_by_text("The list of alarms may be old", exact=False)
     said.wait_for()
     assert page.title().startswith("(1)")
-    page.unroute("**/v1/alarms")
+    answer_again()
     said.wait_for(state="detached")
     assert page.get_by_text("the weir is open").count() == 0, "the list counts"
 
@@ -126,24 +126,20 @@ def test_a_service_of_which_a_process_does_not_answer_is_asked_until_it_does(cit
     one.page.locator(".tile", has_text="estuary").wait_for()
 
 
-def cut(page: Any, path: str, times: int | None = 1) -> None:
-    """Let the first answers of a path end in the middle, as when a proxy reloads; None: until it is unrouted."""
-
-    def half(route: Any) -> None:
-        whole = route.fetch().text()
-        route.fulfill(content_type="application/json", body=whole[: len(whole) // 2])
-
-    page.route(f"**{path}", half, times=times)
+def half(route: Any) -> None:
+    """An answer that ends in the middle, as when a proxy reloads."""
+    whole = route.fetch().text()
+    route.fulfill(content_type="application/json", body=whole[: len(whole) // 2])
 
 
 @pytest.mark.parametrize("path", ["/v1/alarms", "/v1/drainage/estuary", "/v1/drainage/estuary/scene"])
 def test_an_answer_that_breaks_off_is_asked_for_again(city: City, visit: Any, path: str) -> None:
     city.tick("drainage/estuary")
     page = visit("viewer").page
-    cut(page, path, times=None)
+    answer_again = in_its_place(page, f"**{path}", half)
     page.goto(f"{city.url}/#/site/drainage/estuary")
     page.get_by_text("service: its answer broke off", exact=False).wait_for()
-    page.unroute(f"**{path}")
+    answer_again()
     page.get_by_text("service: its answer broke off", exact=False).wait_for(state="detached")
     page.get_by_role("region", name="Plant", exact=True).wait_for()
     page.goto(f"{city.url}/#/alarms")
@@ -152,7 +148,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(city: City, visit: Any, pa
 
 def test_what_a_health_monitor_heard_is_asked_for_again(city: City, visit: Any) -> None:
     page = visit("viewer").page
-    cut(page, "/v1/dampers/jansen/structure?*")
+    page.route("**/v1/dampers/jansen/structure?*", half, times=1)
     page.goto(f"{city.url}/#/site/dampers/jansen")
     page.get_by_role("region", name="Health monitor").wait_for()
 
@@ -161,12 +157,12 @@ def test_a_change_whose_answer_breaks_off_may_have_been_done(city: City, visit: 
     city.tick("drainage/estuary")
     page = visit("operator").go("/site/drainage/estuary")
     page.get_by_label("What").select_option(city.loops["drainage/estuary"].site.agents[0])
-    cut(page, "/overrides/check")
+    page.route("**/overrides/check", half, times=1)
     page.get_by_role("button", name="Check and take over").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_text("The guard was not asked: service: its answer broke off", exact=True).wait_for()
     dialog.get_by_label("Why").fill("a bridge is under repair")
-    cut(page, "/overrides/*")
+    page.route("**/overrides/*", half, times=1)
     dialog.get_by_role("button", name="Take over").click()
     try:
         dialog.get_by_text("its answer broke off; what was asked for may have been done", exact=False).wait_for()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -30,6 +31,27 @@ def telling(page: Any, *streams: list[tuple[str, Any]]) -> None:
         route.fulfill(content_type="text/event-stream", body="".join([": a moment\n\n", *lines]))
 
     page.route("**/v1/events*", events)
+
+
+def in_its_place(page: Any, url: str, answer: Callable[[Any], None]) -> Callable[[], None]:
+    """Let ``answer(route)`` answer a URL in the service's place, until what this returns is called.
+
+    A route that is taken away (``page.unroute``) while its handler waits for the service fails in that handler.
+    """
+    over = False
+
+    def route_or_not(route: Any) -> None:
+        if over:
+            route.continue_()
+        else:
+            answer(route)
+
+    def end() -> None:
+        nonlocal over
+        over = True
+
+    page.route(url, route_or_not)
+    return end
 
 
 def decided(city: City, ref: str, at_s: float, **other: Any) -> dict[str, Any]:
