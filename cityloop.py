@@ -36,28 +36,45 @@ import typer
 from typer.core import TyperGroup
 
 from envs import CityloopError
-from verbs import audit, bench, bundles, catalogue, demo, evaluate, keys, service, train
+from verbs import audit, bench, bundles, catalogue, demo, evaluate, keys, service, train, tune
 from verbs.terminal import json_option, open_streams
 
-EXAMPLES: dict[str, Callable[..., None]] = {
-    "list --json": catalogue.list_,
-    "train intersections/cologne8 intersections/town1 --each regime=engineer,resco": train.train,
-    "evaluate intersections/cologne8 -c policy -c actuated --seeds 30 --json out.json": evaluate.evaluate,
-    "oracle drainage/astlingen-oct2000 --json oracle.json": evaluate.oracle,
-    "referee transit/ingolstadt -c reactive --flow 0.7": evaluate.referee,
-    "export runs/intersections/cologne8/mappo/20260101-120000-s0 -o my-policy": bundles.export,
-    "calibrate my-policy intersections/cologne8 my-city.yaml --each regime=engineer,resco": bundles.calibrate,
-    "sign my-policy --key city.pem": bundles.sign,
-    "bench intersections --json": bench.bench,
-    "check my-city.yaml": catalogue.check,
-    "site my-city.yaml -o my-city.json": catalogue.site,
-    "serve intersections/cologne8 --policy policy --fallback max-pressure": service.serve,
-    "policy canary intersections/cologne8 --policy mine --reason 'fine in the shadow'": service.policy,
-    "control intersections/cologne8 --url http://127.0.0.1:8000 --seed 0": service.control,
-    "demo --pace 2": demo.demo,
-    "replay runs/service/audit --site intersections/cologne8 --since 1d": audit.replay,
+EXAMPLES: dict[str, dict[str, Callable[..., None]]] = {
+    "Look": {
+        "list --json": catalogue.list_,
+        "check my-city.yaml": catalogue.check,
+        "site my-city.yaml -o my-city.json": catalogue.site,
+    },
+    "Train and compare": {
+        "train intersections/cologne8 intersections/town1 --each regime=engineer,resco": train.train,
+        "evaluate intersections/cologne8 -c policy -c actuated --seeds 30 --json out.json": evaluate.evaluate,
+        "oracle drainage/astlingen-oct2000 --json oracle.json": evaluate.oracle,
+        "referee transit/ingolstadt -c reactive --flow 0.7": evaluate.referee,
+        "lines transit/hcmc --seeds 5": evaluate.lines,
+    },
+    "Prepare for service": {
+        "export runs/intersections/cologne8/mappo/20260101-120000-s0 -o my-policy": bundles.export,
+        "calibrate my-policy intersections/cologne8 my-city.yaml --each regime=engineer,resco": bundles.calibrate,
+        "sign my-policy --key city.pem": bundles.sign,
+        "teach dampers/jansen -o storeys.json": bundles.teach,
+        "travel-times transit/ingolstadt --seeds 3 -o times.json": bundles.travel_times,
+    },
+    "Serve": {
+        "serve intersections/cologne8 --policy policy --fallback max-pressure": service.serve,
+        "policy canary intersections/cologne8 --policy mine --reason 'fine in the shadow'": service.policy,
+        "control intersections/cologne8 --url http://127.0.0.1:8000 --seed 0": service.control,
+        "demo --pace 2": demo.demo,
+        "riders transit/hcmc --hours 2": demo.riders,
+        "replay runs/service/audit --site intersections/cologne8 --since 1d": audit.replay,
+    },
 }
-"""Example, whose first word is the name of the verb → function of the verb."""
+"""Title of a group in the help → example, whose first word is the name of the verb → function of the verb."""
+
+GROUPS = {
+    "Train and compare": {"bench": bench.app, "tune": tune.app},
+    "Serve": {"audit": audit.app, "keys": keys.app},
+}
+"""Title of a group in the help → verb that has verbs of its own → these."""
 
 
 @contextmanager
@@ -127,10 +144,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for example, verb in EXAMPLES.items():
-    app.command(example.split()[0], epilog=f"Example: cityloop {example}")(verb)
-app.add_typer(audit.app, name="audit")
-app.add_typer(keys.app, name="keys")
+for title, verbs_ in EXAMPLES.items():
+    for example, verb in verbs_.items():
+        app.command(example.split()[0], epilog=f"Example: cityloop {example}", rich_help_panel=title)(verb)
+    for name, group in GROUPS.get(title, {}).items():
+        app.add_typer(group, name=name, rich_help_panel=title)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

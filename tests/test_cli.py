@@ -11,12 +11,13 @@ import sys
 import types
 
 import pytest
+from typer.main import get_command
 
 import cityloop
 from tests.verbs.calls import GRID, call, command
 from verbs.terminal import json_option, parse_settings
 
-VERBS = tuple(example.split()[0] for example in cityloop.EXAMPLES)
+VERBS = tuple(example.split()[0] for verbs in cityloop.EXAMPLES.values() for example in verbs)
 
 
 @pytest.fixture
@@ -38,10 +39,14 @@ def library(monkeypatch):
     return replace
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_help_has_an_example(verb, capsys):
-    assert call(verb, "--help") == 0
-    assert f"Example: cityloop {verb}" in capsys.readouterr().out
+GROUPS = tuple((name, group) for groups in cityloop.GROUPS.values() for name, group in groups.items())
+INNER = tuple((name, inner) for name, group in GROUPS for inner in get_command(group).commands)
+
+
+@pytest.mark.parametrize("words", [*((verb,) for verb in VERBS), *INNER], ids=" ".join)
+def test_help_has_an_example(words, capsys):
+    assert call(*words, "--help") == 0
+    assert f"Example: cityloop {' '.join(words)}" in capsys.readouterr().out
 
 
 def test_help_loads_nothing_heavy():
@@ -128,8 +133,20 @@ def test_list_for_people(capsys):
             "--start is nowhere: give the folder of a run or of a bundle, or one that ships (generalist)",
         ),
         (("export", "nowhere"), "run folder nowhere does not exist"),
-        (("bench", "press"), "bench 'press' is unknown"),
         (("bench", "soak", "--seconds", "inf"), "--seconds is inf: give a time that ends"),
+        (("bench", "forecast", "dampers/jansen"), "scenario dampers/jansen is of dampers: give one of transit"),
+        (("tune", "dampers", "dampers/jansen", "--law", "leq"), "law 'leq' is unknown: choose fixed, profile"),
+        (("tune", "dampers", "dampers/jansen", "--condition", "x"), "condition 'x' is unknown: choose "),
+        (("tune", "drainage", "drainage/estuary", "--law", "lqg"), "law 'lqg' is unknown: choose pi, law, hold"),
+        (("tune", "drainage", "dampers/jansen"), "scenario dampers/jansen is of dampers: give one of drainage"),
+        (("tune", "transit", "transit/nowhere"), "scenario 'transit/nowhere' is unknown"),
+        (("lines", "dampers/jansen"), "scenario dampers/jansen is of dampers: give one of transit"),
+        (("referee", "dampers/jansen"), "scenario dampers/jansen is of dampers: give one of transit"),
+        (("teach", "drainage/theta"), "scenario drainage/theta is of drainage: give one of dampers"),
+        (("teach", "dampers/yang8"), "is no folder: name another file with -o"),
+        (("teach", "dampers/jansen", "-o", "none/one.json"), "is no folder: name another file with -o"),
+        (("travel-times", "transit/hcmc", "-o", "times.json"), "scenario hcmc has no SUMO network"),
+        (("riders", "transit/hcmc", "--vehicles", "0"), "vehicles is 0: give a number from 1 to 40"),
         (("check", "nothing"), "'nothing' is no scenario"),
         (("check", "a" * 5000), f"{'a' * 60}... cannot be used (File name too long): give a shorter name"),
         (("evaluate", GRID, "-c", "a" * 5000), "(File name too long): give a shorter name"),

@@ -10,11 +10,11 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from envs import Scenario, load_scenario
+from envs import CityloopError, Scenario, load_scenario
 from verbs.terminal import parse_settings
 
 AsJson = Annotated[
@@ -46,6 +46,22 @@ def chosen_scenario(ref: str, settings: Sequence[str] | None) -> Scenario:
     scenario = load_scenario(ref)
     changes = parse_settings(settings)
     return scenario.override(changes) if changes else scenario
+
+
+AnyScenario = TypeVar("AnyScenario", bound=Scenario)
+
+
+def scenario_of(kind: type[AnyScenario], ref: str, settings: Sequence[str] | None = None) -> AnyScenario:
+    """As `chosen_scenario`, for verbs of one system.
+
+    Raises:
+        CityloopError: if the reference is unknown, a setting does not fit, or the scenario is of another system.
+    """
+    scenario = chosen_scenario(ref, settings)
+    if not isinstance(scenario, kind):
+        wanted = kind.model_fields["system"].default
+        raise CityloopError(f"scenario {ref} is of {scenario.system}: give one of {wanted}")
+    return scenario
 
 
 def variants(ref: str, settings: Sequence[str] | None, each: Sequence[str] | None) -> list[Scenario]:

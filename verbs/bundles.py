@@ -1,4 +1,4 @@
-"""``cityloop export``, ``calibrate`` and ``sign``: the steps from a run to a bundle that a service can trust."""
+"""``cityloop export``, ``calibrate``, ``sign`` and ``teach``: what a service trusts, made from runs and simulations."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import typer
 
 from agents import load_policy
 from envs import CityloopError
-from verbs import OUT, AsJson, Settings, command_line, variants
-from verbs.terminal import Output, table
+from envs.core.files import write_text
+from envs.dampers.scenarios import DampersScenario
+from envs.transit.scenarios import TransitScenario
+from verbs import OUT, AsJson, ScenarioRef, Settings, command_line, scenario_of, variants
+from verbs.terminal import Output, number, table
 
 
 def export(
@@ -90,3 +93,57 @@ def sign(
     public = vouch(bundle, key)
     output.say(f"signed; for the service's configuration: trusted_keys: [{public}]")
     output.emit({"bundle": str(bundle), "key": public})
+
+
+def teach(
+    scenario: ScenarioRef,
+    out: Annotated[
+        Path | None, typer.Option(*OUT, help="The monitor's file.", show_default="beside the site's shipped policy")
+    ] = None,
+    motions: Annotated[int, typer.Option(min=2, help="Simulated motions, half of them for the threshold.")] = 1200,
+    settings: Settings = None,
+    as_json: AsJson = None,
+) -> None:
+    """Teach a monitor what the storeys of a healthy simulated building are like."""
+    output = Output(as_json)
+    place = scenario_of(DampersScenario, scenario, settings)
+    with output.quiet(), output.bar("teaching") as show:
+        from agents.monitors.storeys.learn import destination, learn
+
+        path = destination(place, out)
+        monitor = learn(place, motions, lambda done, total: show(done / total, f"{done} of {total} motions"))
+        monitor.save(path)
+    learned, threshold = monitor.learned.windows
+    output.say(f"{path}: learned from {learned} windows, threshold from {threshold}")
+    output.emit({"written": str(path), "windows": {"learned": learned, "threshold": threshold}})
+
+
+def travel_times(
+    scenario: ScenarioRef,
+    out: Annotated[Path, typer.Option(*OUT, help="The file of times.", show_default=False)],
+    seeds: Annotated[int, typer.Option(min=1, help="How many of the training seeds.")] = 3,
+    flow: Annotated[float, typer.Option(min=0, max=5, help="Traffic, relative to the route files.")] = 1.0,
+    processes: Annotated[int, typer.Option(min=1, help="Simulations run in parallel.")] = 1,
+    settings: Settings = None,
+    as_json: AsJson = None,
+) -> None:
+    """Measure in SUMO how long a fleet's streets take with traffic on them. Takes minutes per seed."""
+    output = Output(as_json)
+    place = scenario_of(TransitScenario, scenario, settings)
+    with output.quiet():
+        from envs.transit.referee.measure import measure
+
+        found = measure(place, seeds, flow, processes)
+        write_text(out, found.model_dump_json() + "\n")
+    delay_s, stop_s = (sum(values) / len(values) for values in (found.delay_s, found.stop_s))
+    figures = {
+        "turns": len(found.delay_s),
+        "turns driven": found.driven,
+        "mean delay of a turn (s)": delay_s,
+        "mean delay of a stop (s)": stop_s,
+        "left out (share)": found.unexplained,
+    }
+    rows = [(name, number(value)) for name, value in figures.items()]
+    output.show(table(f"{place.ref}: travel times", ("what", "value"), rows, numbers=1))
+    output.say(f"written to {out}; speed by {found.slot_s / 60:g} minutes: {' '.join(map(str, found.speed))}")
+    output.emit(figures | {"written": str(out), "speed": list(found.speed)})

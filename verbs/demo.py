@@ -1,4 +1,4 @@
-"""``cityloop demo``: a whole city on one machine, for demonstration."""
+"""``cityloop demo`` and ``riders``: a whole city on one machine, and a simulated day against its booking service."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from envs.transit.scenarios import TransitScenario
+from verbs import AsJson, Settings, scenario_of
+from verbs.terminal import Output, flat, number, table
 
 
 def demo(
@@ -25,3 +29,34 @@ def demo(
     from serving.demo import demo as run
 
     run(scenarios or SCENARIOS, port=port, pace=pace, state=state)
+
+
+def riders(
+    scenario: Annotated[str, typer.Argument(help="transit/NAME, or the path of a YAML file.")] = "transit/hcmc",
+    hours: Annotated[float, typer.Option(min=0.01, max=24, help="How much of the day is played.")] = 2.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the day's requests.")] = 0,
+    vehicles: Annotated[int | None, typer.Option(help="Their number.", show_default="the scenario's")] = None,
+    slower: Annotated[
+        float, typer.Option(min=0, help="Streets take up to this share longer than the service thinks.")
+    ] = 0.0,
+    controller: Annotated[
+        str, typer.Option("--controller", "-c", help="Who says where vehicles without riders stand by.")
+    ] = "policy",
+    stay: Annotated[bool, typer.Option("--stay", help="Vehicles without riders stay where they are.")] = False,
+    rest_min: Annotated[float, typer.Option(help="Length of every driver's break; 0: none.")] = 0.0,
+    settings: Settings = None,
+    as_json: AsJson = None,
+) -> None:
+    """Let simulated riders and drivers use a booking service over HTTP, and check every promise that it makes."""
+    output = Output(as_json)
+    place = scenario_of(TransitScenario, scenario, settings)
+    with output.quiet(), output.bar("playing") as show:
+        from serving.booking.demo import play
+
+        found = play(
+            *(place, hours, seed, slower, vehicles, None if stay else controller, rest_min),
+            show=lambda now_s: show(min(now_s / (3600 * hours), 1.0), f"{now_s / 60:.0f} min of the day"),
+        )
+    rows = [(name, number(value)) for name, value in flat(found)]
+    output.show(table(f"{place.ref}: {hours:g} h over HTTP, seed {seed}", ("what", "value"), rows, numbers=1))
+    output.emit(found)

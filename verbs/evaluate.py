@@ -1,4 +1,4 @@
-"""``cityloop evaluate``, ``oracle`` and ``referee``: comparisons with other controllers, a search, and SUMO's own."""
+"""``cityloop evaluate``, ``oracle``, ``referee`` and ``lines``: comparisons with rules, a bound, SUMO, fixed lines."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from envs.core.files import make_folder
 from envs.core.site import Site
 from envs.transit.scenarios import TransitScenario
 from training.evaluation import Evaluation
-from verbs import AsJson, NewFolder, ScenarioRef, Settings, chosen_scenario, variants
+from verbs import AsJson, NewFolder, ScenarioRef, Settings, chosen_scenario, scenario_of, variants
 from verbs.tables import evaluation_table, figures_table, periods_table, standings_table
-from verbs.terminal import Output, parse_settings, table
+from verbs.terminal import Output, number, parse_settings, table
 
 
 def evaluate(
@@ -198,9 +198,7 @@ def referee(
 ) -> None:
     """Let SUMO drive a fleet under the same dispatch, and under its own dispatchers. Takes minutes per seed."""
     output = Output(as_json)
-    place = chosen_scenario(scenario, settings)
-    if not isinstance(place, TransitScenario):
-        raise CityloopError(f"scenario {place.ref} is of {place.system}: the referee plays transit")
+    place = scenario_of(TransitScenario, scenario, settings)
     with output.quiet():
         from training.transit.referee import STOCK
         from training.transit.referee import referee as play
@@ -212,4 +210,22 @@ def referee(
     output.show(figures_table(f"{title}: what SUMO's vehicles drove from stop to stop, beside the plan", found["legs"]))
     apart = ", ".join(f"{name} {100 * value:+.1f} %" for name, value in found["apart"].items())
     output.say(f"the same dispatch in SUMO against ours: {apart}")
+    output.emit(found)
+
+
+def lines(
+    scenario: ScenarioRef,
+    seeds: Annotated[int, typer.Option(min=1, help="Training days to design on, and test days to compare on.")] = 5,
+    settings: Settings = None,
+    as_json: AsJson = None,
+) -> None:
+    """Compare a fleet, from door to door, with the best fixed lines that the same vehicles could drive."""
+    output = Output(as_json)
+    place = scenario_of(TransitScenario, scenario, settings)
+    with output.quiet():
+        from training.transit.lines import compare
+
+        found = compare(place, seeds)
+    rows = [(name, number(value)) for name, value in found.items()]
+    output.show(table(f"{place.ref}: fixed lines and the fleet", ("what", "value"), rows, numbers=1))
     output.emit(found)

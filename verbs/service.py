@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,10 +82,14 @@ def serve(
         changes["access"] = {**found.access.model_dump(), "keys": keys}
     found = found.changed(**{key: value for key, value in changes.items() if value is not None})
     if write_config is not None:  # another process reads it, with another working directory
-        import_module("serving.cluster.deploy").write_serve_config(found.in_folder(Path.cwd()), write_config)
+        from serving.cluster.deploy import write_serve_config
+
+        write_serve_config(found.in_folder(Path.cwd()), write_config)
         Output(as_json).emit({"config": str(write_config)})
         return
-    import_module("serving.run").serve(found, as_json=as_json is not None)
+    from serving.run import serve as run
+
+    run(found, as_json=as_json is not None)
 
 
 def _served_by_default() -> list[str]:
@@ -169,7 +172,9 @@ def control(
         show(ticks / place.decisions, f"tick {ticks} of {place.decisions}")
 
     with output.quiet(), output.bar("controlling") as show:
-        found = import_module("serving.client.control").control(
+        from serving.client.control import control as drive
+
+        found = drive(
             place, url=url, seed=seed, deadline_ms=deadline_ms, on_tick=on_tick, after=after, back=back, key=key
         )
     rows = [(key, number(value)) for key, value in flat(found)]

@@ -221,7 +221,7 @@ def _law(kind: type[Law], site: DampersSite, condition: str = "") -> Controller:
     if condition and found is None:
         raise CityloopError(
             f"controller '{kind.name}@{condition}' has not been tuned for {site.name}: give {kind.name}, or run "
-            f"python -m training.tuning.dampers dampers/{site.name} {kind.name} {condition}"
+            f"`cityloop tune dampers SCENARIO --law {kind.name} --condition {condition}`"
         )
     return kind(site, found or {})
 

@@ -1,20 +1,15 @@
 """A simulated day over HTTP: riders book, cancel or stay away, drivers follow their plans, every promise is checked.
 
-``python -m serving.booking.demo transit/hcmc --hours 2`` starts a service of its own on loopback, with a database in a
-temporary folder, and tells it what time it is. What was promised is compared with what the drivers did, not with what
-the service says that they did; their batteries are their own, too. ``--slower 0.1`` lets every street take up to 10 %
-longer than the service thinks, ``--range-km 60 --charged 0.4`` makes the vehicles electric, ``--rest-min 15`` gives
-every driver a break.
+The service runs on loopback, with a database in a temporary folder, and is told what time it is. What was promised is
+compared with what the drivers did, not with what the service says that they did; their batteries are their own, too.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -23,12 +18,9 @@ from typing import Any
 import httpx
 import numpy as np
 from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import Progress
 
 from envs.core.errors import CityloopError
 from envs.core.frozen import first_problem
-from envs.core.registry import load_scenario
 from envs.transit.network import day_of, load_site
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
@@ -70,7 +62,7 @@ def served(site: TransitSite, settings: BookingSettings, ref: str, controller: s
 
 
 def play(
-    ref: str,
+    scenario: TransitScenario,
     hours: float,
     seed: int,
     slower: float = 0.0,
@@ -78,12 +70,11 @@ def play(
     controller: str | None = "policy",
     rest_min: float = 0.0,
     show: Callable[[float], object] = lambda now_s: None,
-    **changes: Any,
 ) -> dict[str, Any]:
     """Play the beginning of a scenario's day over HTTP.
 
     Args:
-        ref: a transit scenario.
+        scenario: the fleet.
         hours: of the day.
         seed: of its requests.
         slower: every street takes up to this share longer than the service thinks.
@@ -91,15 +82,11 @@ def play(
         controller: decides where vehicles without riders stand by; None: they stay where they are.
         rest_min: of every driver's break, in the middle of the time that is played.
         show: called with the time of the played day, in seconds.
-        changes: of the scenario.
 
     Raises:
-        CityloopError: if it is no transit scenario, a number is out of range, nobody asks for a trip in that time, or
+        CityloopError: if a number is out of range, nobody asks for a trip in that time, or
             the service refuses what is true.
     """
-    scenario = load_scenario(ref, **changes)
-    if not isinstance(scenario, TransitScenario):
-        raise CityloopError(f"scenario is {ref!r}: give one of transit, such as transit/hcmc")
     site = load_site(scenario)
     day = day_of(scenario, site, seed)
     every = fleet_of(scenario, site)
@@ -122,7 +109,7 @@ def play(
             clock="caller",
         )
         with (
-            served(site, settings, ref, controller or "policy") as url,
+            served(site, settings, scenario.ref, controller or "policy") as url,
             httpx.Client(timeout=30, trust_env=False) as http,
         ):
             played = SimulatedDay(site, day, settings, http, f"{url}/v1/transit/{site.name}", slower, seed)
@@ -150,42 +137,3 @@ def _around_the_clock(day: Day) -> tuple[float, ...]:
     moments = np.arange(0.0, DAY_S, day.slot_s) - 3600.0 * BEGIN.hour
     slots = np.clip(moments // day.slot_s, 0, len(day.speed) - 1).astype(int)
     return tuple(np.where(moments < 0, 1.0, day.speed[slots]).tolist())
-
-
-def main(words: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenario", nargs="?", default="transit/hcmc")
-    parser.add_argument("--hours", type=float, default=2.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--slower", type=float, default=0.0)
-    parser.add_argument("--vehicles", type=int)
-    parser.add_argument("--controller", default="policy", help="who says where vehicles without riders stand by")
-    parser.add_argument("--stay", action="store_true", help="they stay where they are")
-    parser.add_argument("--rest-min", type=float, default=0.0, help="of every driver's break")
-    parser.add_argument("--range-km", type=float, default=0.0)
-    parser.add_argument("--charged", type=float, default=1.0)
-    given = parser.parse_args(words)
-    charged = (given.charged, given.charged)
-    electric = {"fleet__range_km": given.range_km, "fleet__charged": charged} if given.range_km else {}
-    controller = None if given.stay else given.controller
-    often = given.slower, given.vehicles, controller, given.rest_min
-    bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-    try:
-        with bar as progress:
-            task = progress.add_task(f"playing {given.scenario}", total=given.hours * 3600)
-            found = play(
-                *(given.scenario, given.hours, given.seed, *often),
-                show=lambda now_s: progress.update(task, completed=now_s),
-                **electric,
-            )
-    except CityloopError as error:
-        parser.exit(2, f"Error: {error}\n")
-    except KeyboardInterrupt:
-        parser.exit(130, "Interrupted.\n")
-    for name, value in found.items():
-        print(f"{name:20} {value}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,6 @@
 """The laws of practice, by hand and against each other; the edge loop decides as the simulated loop does."""
 
+import json
 import subprocess
 import sys
 
@@ -13,8 +14,6 @@ from agents.baselines.dampers_optimal import ContinuousLqg, Lyapunov, _damped
 from agents.baselines.dampers_play import play
 from agents.baselines.dampers_shared import invert, states
 from agents.edge import EdgeLoop
-from agents.monitors.demand import compare
-from agents.monitors.storeys import learn
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.dampers.assembly import load_site
@@ -22,10 +21,8 @@ from envs.dampers.block import Block
 from envs.dampers.frame import drift_matrix
 from envs.dampers.regulator import Weights, actuated, regulator
 from envs.dampers.scenarios import Conditions
-from envs.transit.referee import measure
 from tests.envs.dampers.shaken import shear_frame
-from training.transit import lines
-from training.tuning import dampers, drainage, transit
+from training.tuning import dampers
 from training.tuning.dampers import Tuner, search
 
 SCENARIO = load_scenario("dampers/jansen", duration_s=3.0)
@@ -199,6 +196,19 @@ def test_tuning_finds_what_is_better_under_a_condition():
     assert again == pytest.approx(reached, rel=1e-3)
 
 
+def test_what_tuning_finds_is_kept_by_building_condition_and_law(tmp_path, monkeypatch):
+    found = tmp_path / "tuned.json"
+    found.write_text('{"jansen": {"fixed": {"level": 0.6}}}')
+    monkeypatch.setattr(dampers, "TUNED", found)
+    monkeypatch.setattr(dampers, "search", lambda tuner, kind, known: ({"level": 0.4}, 0.5))
+    steps = []
+    rows = dampers.tune(SCENARIO, ["fixed"], ["delay", "noise"], lambda done, total: steps.append((done, total)))
+    assert [(row["condition"], row["j"]) for row in rows] == [("delay", 0.5), ("noise", 0.5)]
+    levels = {"jansen": 0.6, "jansen@delay": 0.4, "jansen@noise": 0.4}
+    assert json.loads(found.read_text()) == {place: {"fixed": {"level": level}} for place, level in levels.items()}
+    assert steps == [(0, 2), (1, 2), (2, 2)]
+
+
 class Broken:
     name, program = "broken", None
 
@@ -223,26 +233,3 @@ def test_the_edge_needs_neither_torch_nor_ray_nor_a_compiler():
     script = f"import {rooms}, sys; print({{'torch', 'ray', 'numba'}} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
-
-
-@pytest.mark.parametrize(
-    ("tool", "words", "says"),
-    [
-        (dampers, ["dampers/jansen", "lgq"], "Error: 'lgq' is no scenario, law or condition: name scenarios as"),
-        (dampers, ["drainage/theta", "lqg"], "Error: drainage/theta is no building with dampers"),
-        (drainage, ["drainage/estuary", "lqg"], "Error: law 'lqg' is unknown: choose pi, law, hold"),
-        (drainage, ["dampers/jansen"], "Error: dampers/jansen is no drainage network"),
-        (learn, ["drainage/theta"], "Error: drainage/theta is no building with dampers"),
-        (compare, ["dampers/jansen"], "Error: dampers/jansen is no fleet"),
-        (transit, ["dampers/jansen"], "Error: dampers/jansen is no fleet"),
-        (lines, ["dampers/jansen"], "Error: dampers/jansen is no fleet"),
-        (lines, ["transit/hcmc", "--seeds", "0"], "Error: seeds is 0: give from 1"),
-        (transit, ["transit/nowhere"], "Error: scenario 'transit/nowhere' is unknown"),
-        (measure, ["transit/hcmc", "-o", "times.json"], "Error: transit/hcmc is no fleet on a SUMO network"),
-        (measure, ["transit/nowhere", "-o", "times.json"], "Error: scenario 'transit/nowhere' is unknown"),
-    ],
-)
-def test_tools_say_what_is_wrong_in_a_sentence(tool, words, says, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        tool.main(words)
-    assert capsys.readouterr().err.startswith(says)

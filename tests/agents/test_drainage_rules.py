@@ -9,7 +9,7 @@ from agents import make_controller
 from agents.baselines.drainage import Hold, LevelLaw, LevelPI, tuned
 from envs.drainage.site import LEADS_MIN
 from tests.envs.drainage.small import READ, row
-from training.tuning.drainage import tune
+from training.tuning.drainage import search
 
 
 def asked(name, **changed):
@@ -94,7 +94,7 @@ def test_tuning_finds_no_worse_numbers_than_a_law_begins_with(monkeypatch):
         def score(self, rule):
             return abs(rule.numbers["setpoint"] - 0.3)
 
-    numbers, score = tune(Made(), "pi", wide=20, close=5)
+    numbers, score = search(Made(), "pi", wide=20, close=5)
     assert score == abs(numbers["setpoint"] - 0.3)
     assert score < 0.1
-    assert (numbers, score) == tune(Made(), "pi", wide=20, close=5)
+    assert (numbers, score) == search(Made(), "pi", wide=20, close=5)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from agents.monitors.demand import DemandForecast, Levels
-from agents.monitors.demand.compare import compare
 from agents.monitors.demand.forecast import levels_after
 from envs import CityloopError
+from envs.core.registry import load_scenario
+from training.bench.forecast import bench_forecast, compare
 
 USUAL = 3.0 + 2.0 * np.sin(np.arange(24) / 4)[:, None] * np.array([1.0, 0.5, 0.0])
 
@@ -150,3 +151,13 @@ def test_a_file_that_was_altered_is_refused(learned, tmp_path, usual):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"usual": usual}))
     with pytest.raises(CityloopError, match="usual does not hold 3 numbers of 0 or more"):
         DemandForecast.load(path)
+
+
+def test_the_bench_compares_it_with_the_mean_of_the_past():
+    found = bench_forecast(load_scenario("transit/hcmc", duration_s=3000.0), train=3, test=1)
+    losses = ("log score", "pinball", "absolute")
+    assert set(found["ratios"]) == {f"15 min: {name}, forecast / mean of the past" for name in losses}
+    for name in losses:
+        mine, theirs = (found["figures"][f"15 min: {name}, {whose}"] for whose in ("forecast", "mean of the past"))
+        assert found["ratios"][f"15 min: {name}, forecast / mean of the past"] == mine / theirs
+        assert found["figures"][f"15 min: {name}, difference"] == pytest.approx(mine - theirs)

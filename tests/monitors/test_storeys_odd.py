@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from agents import POLICY, make_controller
 from agents.monitors.storeys import SHIPPED, StoreyConfig, StoreyMonitor, StoreyReport, Window, Windows, find_monitor
 from agents.monitors.storeys.estimate import estimate
-from agents.monitors.storeys.learn import main, play_windows
+from agents.monitors.storeys.learn import play_windows
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.dampers.assembly import load_site
@@ -147,21 +146,3 @@ def test_lists_are_windows_and_words_are_none(windows: list[Window], monitor: St
         monitor.watch(Window(first.accel_m_s2, "loud", first.force_n))  # type: ignore[arg-type]
     with pytest.raises(CityloopError, match=r"accel_m_s2 has shape \(\): give \(7, 0\)"):
         monitor.watch(Window(3.0, first.stroke_m, first.force_n))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (["dampers/jansen", "--motions", "0", "-o", "one.json"], "seeds is 0: give from 1"),
-        (["dampers/yang8"], "is no folder: name another file with -o"),
-        (["dampers/jansen", "-o", "none/one.json"], "is no folder: name another file with -o"),
-    ],
-)
-def test_a_monitor_that_cannot_be_taught_or_kept_is_said_before_it_is_taught(
-    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as left:
-        main(words)
-    assert left.value.code == 2
-    assert sentence in capsys.readouterr().err

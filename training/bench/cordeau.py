@@ -1,12 +1,10 @@
 """``cityloop bench cordeau``: static dial-a-ride instances of Cordeau and Laporte, beside the best that is known.
 
-``python -m training.bench.cordeau FILES`` solves files of a user's own in the same layout, and ``--prove 300`` lets
-HiGHS look for the optimum for so many seconds a file, with the cost found as a cutoff. The instances do not ship.
+The instances do not ship. Files of a user's own have the same layout.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import math
 import os
@@ -31,8 +29,6 @@ are not at hand."""
 
 SECONDS = 10.0
 """Of search, for each instance."""
-
-COLUMNS = ("instance", "requests", "vehicles", "insertion", "ours", "best known", "gap (%)", "found after (s)")
 
 
 def instances() -> list[Path]:
@@ -68,7 +64,7 @@ def rows(paths: Sequence[Path], seconds: float = SECONDS, prove_s: float = 0.0) 
         A row an instance: ``instance``, ``requests``, ``vehicles``, ``unserved``, ``first`` (cost of regret insertion
         alone, with what those add whom it leaves out), ``first_unserved`` (how many these are), ``cost``, ``known`` (of
         the optimum, where it is known or was proven; else None), ``bound`` (what HiGHS proved that no solution is
-        below; None if not asked), ``gap_pct`` (to ``known``; None), ``found_s``.
+        below; None if not asked), ``found_s``.
 
     Raises:
         CityloopError: if a file cannot be read, or there is no time to search.
@@ -83,7 +79,6 @@ def rows(paths: Sequence[Path], seconds: float = SECONDS, prove_s: float = 0.0) 
         if prove_s > 0:
             exact = optimum(problem, prove_s, mine.cost if not mine.unserved else float("inf"))
             known, bound = (exact.cost if exact.proven and exact.routes else known), exact.bound
-        whole = known is not None and not mine.unserved
         found.append(
             {
                 "instance": problem.name,
@@ -95,62 +90,41 @@ def rows(paths: Sequence[Path], seconds: float = SECONDS, prove_s: float = 0.0) 
                 "cost": mine.cost,
                 "known": known,
                 "bound": bound,
-                "gap_pct": 100.0 * (mine.cost / known - 1.0) if known is not None and whole else None,
                 "found_s": mine.found_s,
             }
         )
     return found
 
 
-def bench_cordeau(seconds: float = SECONDS) -> dict[str, Any]:
-    """All instances that are at hand.
+def bench_cordeau(
+    paths: Sequence[Path] | None = None, seconds: float = SECONDS, prove_s: float = 0.0
+) -> dict[str, Any]:
+    """Solve instances, and compare their costs with what is known.
 
     Args:
+        paths: their files; None: all that are at hand.
         seconds: of search, for each.
+        prove_s: for HiGHS to look for the optimum, with the cost found as a cutoff, for each; 0: it is not asked.
 
     Returns:
         ``{"bench", "ratios", "figures"}``: cost beside the best known, and beside insertion alone, where either
-        serves all riders; costs, and after how many seconds they were found.
+        serves all riders; costs, after how many seconds they were found, and what HiGHS proved.
 
     Raises:
-        CityloopError: if there are no instances.
+        CityloopError: if there are no instances, or a file cannot be read.
     """
     ratios, figures = {}, {}
-    for row in rows(instances(), seconds):
+    for row in rows(paths or instances(), seconds, prove_s):
         name = row["instance"]
         if not row["unserved"]:
             if row["known"] is not None:
                 ratios[f"{name}: ours / proven optimum"] = row["cost"] / row["known"]
             if not row["first_unserved"]:
                 ratios[f"{name}: ours / regret insertion alone"] = row["cost"] / row["first"]
+        figures[f"{name}: requests"], figures[f"{name}: vehicles"] = float(row["requests"]), float(row["vehicles"])
         figures[f"{name}: cost"] = row["cost"]
         figures[f"{name}: unserved"] = float(row["unserved"])
         figures[f"{name}: found after (s)"] = row["found_s"]
+        if row["bound"] is not None:
+            figures[f"{name}: no solution costs less than"] = row["bound"]
     return {"bench": "cordeau", "ratios": ratios, "figures": figures}
-
-
-def main() -> None:
-    """Solve instances and print a row for each."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", type=Path, nargs="*")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of search, for each")
-    parser.add_argument("--prove", type=float, default=0.0, metavar="SECONDS", help="for HiGHS, for each")
-    given = parser.parse_args()
-    try:
-        found = rows(given.files or instances(), given.seconds, given.prove)
-    except CityloopError as error:
-        parser.exit(2, f"Error: {error}\n")
-    cells = []
-    for row in found:
-        bound = f"at least {row['bound']:.2f}" if row["bound"] is not None else "not known"
-        known = f"{row['known']:.2f}" if row["known"] is not None else bound
-        gap = f"{max(row['gap_pct'], 0.0):.2f}" if row["gap_pct"] is not None else ""
-        ours = f"{row['cost']:.2f}" if not row["unserved"] else f"{row['unserved']} not served"
-        cells.append((row["instance"], row["requests"], row["vehicles"], f"{row['first']:.2f}", ours, known, gap,
-                      f"{row['found_s']:.1f}"))  # fmt: skip
-    for line in (COLUMNS, *cells):
-        print("".join(f"{cell:>17}" for cell in line))
-
-
-if __name__ == "__main__":
-    main()

@@ -37,7 +37,7 @@ class _Run:
         self.scenario, self.site = scenario, load_site(scenario)
         monitor = find_monitor(SHIPPED, self.site)
         if monitor is None:
-            raise CityloopError(f"no monitor ships for {ref}: python -m agents.monitors.storeys.learn {ref}")
+            raise CityloopError(f"no monitor ships for {ref}: run `cityloop teach {ref}`")
         self.monitor: StoreyMonitor = monitor
 
     def reports(

@@ -1,14 +1,13 @@
 """Fixed lines with the same vehicles: what the fleet replaces. Not a controller, as lines promise nothing to anybody.
 
-``python -m training.transit.lines transit/hcmc --seeds 5`` designs lines on training days, all vehicles on them,
-and prints what test days' riders would need from door to door, beside insertion with reactive rebalancing. The
-reckoning favours the lines: vehicles are never full, connections are never missed, streets are at the day's mean speed,
-and whoever walks faster than the line walks. Riders of the fleet do not walk: their stops are where they ask from.
+Lines are designed on training days, with all vehicles on them; the result is what test days' riders would need from
+door to door, beside insertion with reactive rebalancing (``cityloop lines``). The reckoning favours the lines: vehicles
+are never full, connections are never missed, streets are at the day's mean speed, and whoever walks faster than the
+line walks. Riders of the fleet do not walk: their stops are where they ask from.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,8 +15,6 @@ import numpy as np
 
 from agents.baselines.transit import Reactive
 from envs.core.env import make_loop
-from envs.core.errors import CityloopError
-from envs.core.registry import load_scenario
 from envs.transit.network import day_of, load_site
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
@@ -168,28 +165,3 @@ def compare(scenario: TransitScenario, seeds: int) -> dict[str, float]:
         "fleet_min": float((fleet * served).sum() / served.sum()),
         "served_pct": float(served.sum() / sum(kpis["asked"] for kpis in found)),
     }
-
-
-def main(words: Sequence[str] | None = None) -> None:
-    """Command line: compare on a scenario's test seeds, and print the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scenario")
-    parser.add_argument("--seeds", type=int, default=5)
-    given = parser.parse_args(words)
-    try:
-        found = compare(_fleet(given.scenario), given.seeds)
-    except CityloopError as error:
-        parser.exit(2, f"Error: {error}\n")
-    for name, value in found.items():
-        print(f"{name}: {value:.2f}")
-
-
-def _fleet(ref: str) -> TransitScenario:
-    scenario = load_scenario(ref)
-    if not isinstance(scenario, TransitScenario):
-        raise CityloopError(f"{ref} is no fleet: give one, such as transit/hcmc")
-    return scenario
-
-
-if __name__ == "__main__":
-    main()

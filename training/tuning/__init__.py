@@ -1,1 +1,1 @@
-"""Tuning of the rules' parameters on training seeds, one command per system: ``python -m training.tuning.NAME``."""
+"""Tuning of the rules' parameters on training seeds, a module per system; behind ``cityloop tune``."""

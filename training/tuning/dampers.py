@@ -1,16 +1,14 @@
-"""Tunes dampers' laws on training motions: ``python -m training.tuning.dampers REF… [LAW…] [CONDITION…]``
+"""Tuning of dampers' laws on training motions.
 
 A random search, then closer ones about the best, for the least median of the headline indicator. All laws meet the
 same motions, all trials of a law at once. Without a condition all is good; with one of `CONDITIONS` the laws are tuned
-under it, and are called ``LAW@CONDITION`` then. Writes ``dampers_tuned.json``; what else stands there stays.
+under it, and are called ``LAW@CONDITION`` then.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from agents.baselines.dampers import CONDITIONS, LAWS, TUNABLE, TUNED, tuned
 from agents.baselines.dampers_play import play
 from agents.baselines.dampers_shared import Law, Numbers
 from envs.core.errors import CityloopError
-from envs.core.registry import load_scenario
+from envs.core.files import write_json
 from envs.core.world import Controller
 from envs.dampers.assembly import is_stable, load_site
 from envs.dampers.block import Block
@@ -113,47 +111,46 @@ def _range(number: str) -> tuple[float, float]:
     return RANGES["storey" if number.startswith("storey_") else number]
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Tune on every scenario: all laws, or those named, under good conditions, or those named; write what was found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("words", nargs="+", metavar="REF|LAW|CONDITION", help="scenarios, laws and conditions")
-    given = parser.parse_args(words)
-    try:
-        _tune_all(given.words)
-    except CityloopError as error:
-        parser.exit(2, f"Error: {error}\n")
+def tune(
+    scenario: DampersScenario,
+    laws: Sequence[str] = (),
+    conditions: Sequence[str] = (),
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[dict[str, Any]]:
+    """Tune laws, and write what was found into ``dampers_tuned.json``; what else stands there stays.
 
+    Args:
+        scenario: the scenario.
+        laws: names of the laws; none: all.
+        conditions: names of `CONDITIONS` to tune them under; none: good conditions.
+        on_progress: called with the numbers of tuned laws and of all, before and after each.
 
-def _tune_all(words: Sequence[str]) -> None:
-    laws = [kind for kind in LAWS if kind.name in words] or LAWS
-    named = [word for word in words if word in CONDITIONS] or [""]
-    for scenario in [_scenario(word) for word in words if word not in TUNABLE and word not in CONDITIONS]:
-        for condition in named:
-            tuner = Tuner(scenario, Conditions.model_validate(CONDITIONS.get(condition, {})))
-            for kind in laws:
-                known = [tuned(scenario.name, kind.name, each) for each in sorted({"", condition})]
-                numbers, reached = search(tuner, kind, [numbers for numbers in known if numbers])
-                print(f"{scenario.ref} {condition} {kind.name}: {reached:.4f} with {numbers}", file=sys.stderr)
-                _keep(f"{scenario.name}@{condition}" if condition else scenario.name, kind.name, numbers)
+    Returns:
+        A row per condition and law: ``law``, ``condition``, ``j`` (median of the headline indicator), ``parameters``.
 
-
-def _scenario(word: str) -> DampersScenario:
-    if "/" not in word and "." not in word:
-        raise CityloopError(
-            f"{word!r} is no scenario, law or condition: name scenarios as dampers/jansen, laws of "
-            f"{', '.join(TUNABLE)}, conditions of {', '.join(CONDITIONS)}"
-        )
-    scenario = load_scenario(word)
-    if not isinstance(scenario, DampersScenario):
-        raise CityloopError(f"{word} is no building with dampers: give one, such as dampers/jansen")
-    return scenario
+    Raises:
+        CityloopError: if a law or a condition is unknown.
+    """
+    for given, known, what in ((laws, TUNABLE, "law"), (conditions, CONDITIONS, "condition")):
+        unknown = next((name for name in given if name not in known), None)
+        if unknown is not None:
+            raise CityloopError(f"{what} {unknown!r} is unknown: choose {', '.join(known)}")
+    kinds = [kind for kind in LAWS if not laws or kind.name in laws]
+    rows: list[dict[str, Any]] = []
+    total = len(kinds) * len(conditions or ("",))
+    on_progress(0, total)
+    for condition in conditions or ("",):
+        tuner = Tuner(scenario, Conditions.model_validate(CONDITIONS.get(condition, {})))
+        for kind in kinds:
+            before = [tuned(scenario.name, kind.name, each) for each in sorted({"", condition})]
+            numbers, reached = search(tuner, kind, [numbers for numbers in before if numbers])
+            _keep(f"{scenario.name}@{condition}" if condition else scenario.name, kind.name, numbers)
+            rows.append({"law": kind.name, "condition": condition, "j": reached, "parameters": dict(numbers)})
+            on_progress(len(rows), total)
+    return rows
 
 
 def _keep(place: str, law: str, numbers: Numbers) -> None:
     content: dict[str, Any] = json.loads(TUNED.read_text())
     content.setdefault(place, {})[law] = dict(numbers)
-    TUNED.write_text(json.dumps(content, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    write_json(TUNED, content)

@@ -1,23 +1,20 @@
-"""Tunes laws on levels for one network: ``python -m training.tuning.drainage drainage/estuary [LAW…]``
+"""Tuning of laws on levels for one drainage network.
 
 A random search, then closer ones about the best, on training storms, for the least overflow as the reward counts it:
-relative to the size of its storm, so that no single cloudburst decides. Writes ``drainage_tuned.json``; what else
-stands there stays.
+relative to the size of its storm, so that no single cloudburst decides.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from agents.baselines.drainage import TUNED, Hold, LevelLaw, LevelPI
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
-from envs.core.registry import load_scenario
+from envs.core.files import read_json, write_json
 from envs.core.world import Controller
 from envs.drainage.reward import EVENT_M3, EVENT_SHARE
 from envs.drainage.scenarios import DrainageScenario
@@ -75,7 +72,7 @@ class Storms:
         return float(np.mean(shares))
 
 
-def tune(storms: Storms, law: str, wide: int = WIDE, close: int = CLOSE) -> tuple[Numbers, float]:
+def search(storms: Storms, law: str, wide: int = WIDE, close: int = CLOSE) -> tuple[Numbers, float]:
     """A law's best parameters and their score; the law's defaults are among the trials."""
     kind, rng = LAWS[law], np.random.default_rng(0)
     trials: list[Numbers] = [kind.NUMBERS, *(_anywhere(kind.NUMBERS, rng) for _ in range(wide))]
@@ -98,33 +95,36 @@ def _near(numbers: Numbers, rng: np.random.Generator) -> Numbers:
     return {key: round(float(np.clip(value + steps[key], *RANGES[key])), 3) for key, value in numbers.items()}
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Command line: tune all laws, or those named, on a scenario, and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("scenario")
-    parser.add_argument("laws", nargs="*", metavar="LAW", help=f"all, if not given: {', '.join(LAWS)}")
-    given = parser.parse_args(words)
-    try:
-        _tune_all(given.scenario, given.laws or list(LAWS))
-    except CityloopError as error:
-        parser.exit(2, f"Error: {error}\n")
+def tune(
+    scenario: DrainageScenario,
+    laws: Sequence[str] = (),
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[dict[str, Any]]:
+    """Tune laws, and write what was found into ``drainage_tuned.json``; what else stands there stays.
 
+    Args:
+        scenario: the scenario.
+        laws: names of `LAWS`; none: all.
+        on_progress: called with the numbers of tuned laws and of all, before and after each.
 
-def _tune_all(ref: str, laws: Sequence[str]) -> None:
+    Returns:
+        A row per law: ``law``, ``share`` (mean overflow relative to each storm's size), ``parameters``.
+
+    Raises:
+        CityloopError: if a law is unknown.
+    """
     unknown = next((law for law in laws if law not in LAWS), None)
     if unknown is not None:
         raise CityloopError(f"law {unknown!r} is unknown: choose {', '.join(LAWS)}")
-    scenario = load_scenario(ref)
-    if not isinstance(scenario, DrainageScenario):
-        raise CityloopError(f"{ref} is no drainage network: give one, such as drainage/estuary")
+    rows: list[dict[str, Any]] = []
+    names = laws or tuple(LAWS)
+    on_progress(0, len(names))
     storms = Storms(scenario)
-    for law in laws:
-        numbers, score = tune(storms, law)
-        print(f"{ref} {law}: {score:.4f} with {dict(numbers)}", file=sys.stderr)
-        content = json.loads(TUNED.read_text()) if TUNED.is_file() else {}
+    for law in names:
+        numbers, score = search(storms, law)
+        content = read_json(TUNED) if TUNED.is_file() else {}
         content.setdefault(scenario.name, {})[law] = dict(numbers)
-        TUNED.write_text(json.dumps(content, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+        write_json(TUNED, content)
+        rows.append({"law": law, "share": score, "parameters": dict(numbers)})
+        on_progress(len(rows), len(names))
+    return rows

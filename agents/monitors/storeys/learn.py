@@ -1,4 +1,4 @@
-"""Teaches a monitor a healthy simulated building: ``python -m agents.monitors.storeys.learn REF [-o FILE]``
+"""Learning of a monitor from a healthy simulated building, behind ``cityloop teach``.
 
 Training motions of a scenario, undamaged and with sensors in order, under each of its shipped policies and its fallback
 in turn, as the monitor must not mistake a change of controller for a change of structure. A real building is taught
@@ -7,8 +7,7 @@ by `StoreyMonitor.learn` with windows of its own.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from agents.monitors.storeys.find import FILE
 from agents.monitors.storeys.monitor import StoreyMonitor
 from agents.monitors.storeys.windows import Window, Windows
 from envs.core.errors import CityloopError
-from envs.core.registry import load_scenario
 from envs.core.world import Controller
 from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
@@ -59,58 +57,49 @@ def play_windows(
                 yield window
 
 
-def learn(ref: str, motions: int = MOTIONS) -> StoreyMonitor:
-    """A monitor of a scenario's building, learned from its training motions.
+def destination(scenario: DampersScenario, out: Path | None) -> Path:
+    """The file to write a monitor to, checked before hours of motions rather than after them.
+
+    Args:
+        scenario: the building.
+        out: the file; None: beside the site's shipped policy.
 
     Raises:
-        CityloopError: if it is no scenario of dampers, or too few windows can be judged.
+        CityloopError: if its folder does not exist.
     """
-    scenario = _building(ref)
+    found = out or CHECKPOINTS / "dampers" / scenario.name / FILE
+    if not found.parent.is_dir():
+        raise CityloopError(f"{found} cannot be written, as {found.parent} is no folder: name another file with -o")
+    return found
+
+
+def learn(
+    scenario: DampersScenario,
+    motions: int = MOTIONS,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> StoreyMonitor:
+    """A monitor of a scenario's building, learned from its training motions.
+
+    Args:
+        scenario: the building.
+        motions: number of motions, half of them to set the threshold.
+        on_progress: called with the numbers of simulated motions and of all.
+
+    Raises:
+        CityloopError: if too few windows can be judged.
+    """
     site = load_site(scenario)
     config = StoreyConfig.of_site(site)
     names = [POLICY, fallback_name("dampers")] if shipped_policies("dampers") else [fallback_name("dampers")]
     spans = np.array_split(scenario.seeds.train.take(motions), -(-motions // TOGETHER))
 
     def windows() -> Iterator[Window]:
+        done = 0
+        on_progress(done, motions)
         for k, seeds in enumerate(spans):
             controller = make_controller(names[k % len(names)], site)
             yield from play_windows(scenario, config, controller, seeds.tolist())
+            done += len(seeds)
+            on_progress(done, motions)
 
     return StoreyMonitor.learn(config, windows())
-
-
-def _building(ref: str) -> DampersScenario:
-    scenario = load_scenario(ref)
-    if not isinstance(scenario, DampersScenario):
-        raise CityloopError(f"{ref} is no building with dampers: give one, such as dampers/jansen")
-    return scenario
-
-
-def _place(ref: str, out: Path | None) -> Path:
-    """Where it is written: said to be wrong before an hour of motions, not after."""
-    found = out or CHECKPOINTS / "dampers" / _building(ref).name / FILE
-    if not found.parent.is_dir():
-        raise CityloopError(f"{found} cannot be written, as {found.parent} is no folder: name another file with -o")
-    return found
-
-
-def main(words: Sequence[str] | None = None) -> None:
-    """Learn, and write the monitor."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("scenario")
-    parser.add_argument("-o", "--out", type=Path, help=f"a file; beside the site's policy, as {FILE}, if not given")
-    parser.add_argument("--motions", type=int, default=MOTIONS)
-    given = parser.parse_args(words)
-    try:
-        out = _place(given.scenario, given.out)
-        monitor = learn(given.scenario, given.motions)
-        monitor.save(out)
-    except CityloopError as error:
-        parser.exit(2, f"Error: {error}\n")
-    except OSError as error:
-        parser.exit(2, f"Error: {out} cannot be written ({error.strerror}): name another file with -o\n")
-    print(f"{out}: learned from {monitor.learned.windows[0]} windows, threshold from {monitor.learned.windows[1]}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,19 +1,17 @@
 """How long streets take with traffic on them, measured once in SUMO, kept as numbers.
 
-``python -m envs.transit.referee.measure transit/ingolstadt --seeds 3 -o times.json`` drives the scenario's traffic, and
-probes that stop here and there and look for the quickest way as a fleet's vehicles do, through whole services. A
-turn's delay is what vehicles took on a street before it beyond its length at the speed limit, mean over all who drove
-it; few observations are drawn towards the street's mean, and that towards `JUNCTION_S`. What stopping costs is what
-probes took longer where they stood, beyond the time for which they stood. The speed of each slot is what all ways took
-in it relative to their means. So times are a product of turn and time of day: how much that leaves out is in the file.
+SUMO drives the scenario's traffic, and probes that stop here and there and look for the quickest way as a fleet's
+vehicles do, through whole services (``cityloop travel-times``). A turn's delay is what vehicles took on a street before
+it beyond its length at the speed limit, mean over all who drove it; few observations are drawn towards the street's
+mean, and that towards `JUNCTION_S`. What stopping costs is what probes took longer where they stood, beyond the time
+for which they stood. The speed of each slot is what all ways took in it relative to their means. So times are a product
+of turn and time of day: how much that leaves out is in the file.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.core.registry import load_scenario
 from envs.transit.referee import driving, traffic
 from envs.transit.referee.script import lane_of, middle_of
 from envs.transit.referee.traffic import WARM_S
@@ -195,33 +192,3 @@ def measure(scenario: TransitScenario, seeds: int, flow: float = 1.0, processes:
         slot_s=SLOT_S,
         **found,
     )
-
-
-def main(words: Sequence[str] | None = None) -> None:
-    """Measure and write the file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scenario")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--flow", type=float, default=1.0, help="vehicles an hour, relative to the route files")
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("-o", "--out", type=Path, required=True)
-    given = parser.parse_args(words)
-    try:
-        _measure(given)
-    except CityloopError as error:
-        parser.exit(2, f"Error: {error}\n")
-
-
-def _measure(given: argparse.Namespace) -> None:
-    scenario = load_scenario(given.scenario)
-    if not isinstance(scenario, TransitScenario) or scenario.net is None:
-        raise CityloopError(f"{given.scenario} is no fleet on a SUMO network: give one, such as transit/ingolstadt")
-    found = measure(scenario, given.seeds, given.flow, given.processes)
-    given.out.write_text(found.model_dump_json() + "\n")
-    print(f"{found.driven} of {len(found.delay_s)} turns driven; left out: {100 * found.unexplained:.0f} %")
-    print(f"mean delay: {np.mean(found.delay_s):.1f} s a turn, {np.mean(found.stop_s):.1f} s a stop; speeds:")
-    print(*found.speed)
-
-
-if __name__ == "__main__":
-    main()

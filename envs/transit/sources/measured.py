@@ -59,7 +59,7 @@ class Measured(Frozen):
         return found
 
 
-MAKE = "python -m envs.transit.referee.measure"
+MAKE = "`cityloop travel-times`"
 
 
 def digest(path: Path) -> str:

@@ -6,15 +6,21 @@ from typing import Any
 
 import pytest
 
-from envs import CityloopError
-from serving.booking import demo
+from envs import CityloopError, load_scenario
+from envs.transit.scenarios import TransitScenario
 from serving.booking.demo import play
+
+
+def hcmc(**changes: Any) -> TransitScenario:
+    scenario = load_scenario("transit/hcmc", **changes)
+    assert isinstance(scenario, TransitScenario)
+    return scenario
 
 
 def test_promises_are_kept() -> None:
     """By electric vehicles, who soon have to charge, and whose drivers have breaks; riders are reassigned."""
     electric = {"fleet__range_km": 60.0, "fleet__charged": (0.33, 0.33)}
-    found = play("transit/hcmc", 0.1, seed=1, vehicles=15, rest_min=1.0, **electric)
+    found = play(hcmc(**electric), 0.1, seed=1, vehicles=15, rest_min=1.0)
     assert found["asked"] > 10
     assert found["carried"] > 0.8 * found["asked"]
     assert found["handed_over"] > 0
@@ -24,7 +30,7 @@ def test_promises_are_kept() -> None:
 
 
 def test_the_check_is_no_constant() -> None:
-    found = play("transit/hcmc", 0.05, seed=1, slower=5.0, vehicles=10)
+    found = play(hcmc(), 0.05, seed=1, slower=5.0, vehicles=10)
     assert found["promises_broken"] > 0
 
 
@@ -42,24 +48,4 @@ def test_the_check_is_no_constant() -> None:
 )
 def test_what_cannot_be_played_is_a_sentence(given: dict[str, Any], says: str) -> None:
     with pytest.raises(CityloopError, match=says):
-        play("transit/hcmc", **{"hours": 0.01, "seed": 0} | given)
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "says"),
-    [
-        (CityloopError("no such town"), 2, "Error: no such town\n"),
-        (KeyboardInterrupt(), 130, "Interrupted.\n"),
-    ],
-    ids=["refused", "interrupted"],
-)
-def test_it_ends_in_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, says: str
-) -> None:
-    def end(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(demo, "play", end)
-    with pytest.raises(SystemExit) as caught:
-        demo.main([])
-    assert (caught.value.code, capsys.readouterr().err) == (code, says)
+        play(hcmc(), **{"hours": 0.01, "seed": 0} | given)

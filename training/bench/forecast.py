@@ -1,21 +1,18 @@
-"""How good the forecast is on days that it did not learn from, against the mean of the same hour in the past.
+"""How good the demand forecast is on days that it did not learn from, against the mean of the same hour in the past.
 
-``python -m agents.monitors.demand.compare transit/hcmc --train 60 --test 40`` learns on training days and prints, for
-forecasts over 15 and 60 minutes: the log score, the pinball loss (mean over nine quantiles) and the absolute error of
-the median, a row each, with the difference to the historical mean (taken for Poisson) and its 95 % interval over days.
+For forecasts over 15 and 60 minutes: the log score, the pinball loss (mean over nine quantiles), the absolute error of
+the median, and the share of counts within the central 80 %. The historical mean is taken for a Poisson distribution's.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.stats import poisson
 
 from agents.monitors.demand.forecast import LEAST, DemandForecast
-from envs.core.errors import CityloopError
-from envs.core.registry import load_scenario
 from envs.transit.network import SLOT_S, day_of, load_site
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
@@ -83,40 +80,35 @@ def interval(differences: np.ndarray) -> tuple[float, float, float]:
     return float(differences.mean()), float(low), float(high)
 
 
-def _fleet(ref: str) -> TransitScenario:
-    scenario = load_scenario(ref)
-    if not isinstance(scenario, TransitScenario):
-        raise CityloopError(f"{ref} is no fleet: give one, such as transit/hcmc")
-    return scenario
+def bench_forecast(scenario: TransitScenario, train: int = 60, test: int = 40) -> dict[str, Any]:
+    """Learn on training days, and compare on test days.
 
+    Args:
+        scenario: the fleet.
+        train: days to learn from.
+        test: days to compare on.
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Learn, compare and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scenario")
-    parser.add_argument("--train", type=int, default=60)
-    parser.add_argument("--test", type=int, default=40)
-    given = parser.parse_args(words)
-    try:
-        scenario = _fleet(given.scenario)
-        site = load_site(scenario)
-        past = counts_of(scenario, site, scenario.seeds.train.take(given.train))
-        days = counts_of(scenario, site, scenario.seeds.test.take(given.test))
-        learned = DemandForecast.learn(site.agents, past, SLOT_S)
-    except CityloopError as error:
-        parser.exit(2, f"Error: {error}\n")
-    print(f"{scenario.ref}: learned from {given.train} days, {given.test} others; {learned.levels}")
+    Returns:
+        ``{"bench", "ratios", "figures"}``: each loss, as a ratio to the historical mean's; both losses, their mean
+        difference over days with its 95 % bootstrap interval, and the shares of counts within the central 80 %.
+
+    Raises:
+        CityloopError: if there is too little to learn from.
+    """
+    site = load_site(scenario)
+    past = counts_of(scenario, site, scenario.seeds.train.take(train))
+    days = counts_of(scenario, site, scenario.seeds.test.take(test))
+    learned = DemandForecast.learn(site.agents, past, SLOT_S)
+    ratios, figures = {}, {f"{name} of levels": float(value) for name, value in learned.levels.model_dump().items()}
     for minutes in (15, 60):
         slots = round(60 * minutes / SLOT_S)
         if slots >= days.shape[1]:
             continue
-        scores = compare(learned, past, days, slots)
-        for name, values in scores.items():
-            mean, low, high = interval(values[:, 0] - values[:, 1])
-            mine, theirs = values.mean(axis=0)
-            apart = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
-            print(f"{minutes} min {name}: {mine:.4f}, mean of the past {theirs:.4f}, {apart}")
-
-
-if __name__ == "__main__":
-    main()
+        for name, values in compare(learned, past, days, slots).items():
+            label, (mine, theirs) = f"{minutes} min: {name.replace('_', ' ')}", values.mean(axis=0).tolist()
+            if name != "within":
+                ratios[f"{label}, forecast / mean of the past"] = mine / theirs
+            figures |= {f"{label}, forecast": mine, f"{label}, mean of the past": theirs}
+            difference = dict(zip(("", ", from", ", to"), interval(values[:, 0] - values[:, 1]), strict=True))
+            figures |= {f"{label}, difference{part}": value for part, value in difference.items()}
+    return {"bench": f"forecast of {scenario.ref}", "ratios": ratios, "figures": figures}
