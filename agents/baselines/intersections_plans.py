@@ -236,9 +236,10 @@ def webster_cycle(site: SignalSite, junction: Junction) -> Cycle:
     order = list(dict.fromkeys(stage for stage, _ in own_cycle(site, junction)))
     ratios = critical_ratios(junction, order)
     kept = [stage for stage in order if ratios[stage] > 0]
-    changes = zip(kept, kept[1:] + kept[:1], strict=True)
-    clearing_s = sum(site.intergreen_s(junction, a, b) for a, b in changes if a != b)
-    cycle_s = webster_cycle_s(clearing_s + START_LOST_S * len(kept), float(ratios.sum()))
+    changes = [(a, b) for a, b in zip(kept, kept[1:] + kept[:1], strict=True) if a != b]
+    clearing_s = sum(site.intergreen_s(junction, a, b) for a, b in changes)
+    held_s = sum(site.held_green_s(junction, a, b) for a, b in changes)  # vehicles drive on while pedestrians clear
+    cycle_s = webster_cycle_s(clearing_s - held_s + START_LOST_S * len(kept), float(ratios.sum()))
     greens = split_greens([ratios[stage] for stage in kept], cycle_s - clearing_s, site.timing.min_green_s)
     return list(zip(kept, greens, strict=True))
 

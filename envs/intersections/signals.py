@@ -44,14 +44,20 @@ class LocalProgram:
 
 
 def transition(site: SignalSite, junction: Junction, old: int, new: int) -> list[Phase]:
-    """Phases between two stages: yellow for the movements whose green ends, then red; no other light changes."""
+    """Phases between two stages: yellow for the movements whose green ends, then red; no other light changes.
+
+    Pedestrians whose green ends have red from the beginning. Where they need longer than that, vehicles first keep
+    their green; see `SignalSite.held_green_s`.
+    """
     ending = set(site.ending(junction, old, new))
-    yellow, red = [], []
+    held, yellow, red = [], [], []
     for k, signal in enumerate(junction.stages[old]):
         walkers = junction.movements[k].crossing
+        held.append("r" if walkers and k in ending else signal)
         yellow.append(("r" if walkers else "y") if k in ending else signal)
         red.append("r" if k in ending else signal)
     phases = [
+        Phase(state="".join(held), duration_s=site.held_green_s(junction, old, new)),
         Phase(state="".join(yellow), duration_s=site.yellow_s(junction, old, new)),
         Phase(state="".join(red), duration_s=site.all_red_s(junction, old, new)),
     ]
@@ -168,7 +174,7 @@ class SignalController:
         self.stage = np.zeros(len(junctions), dtype=np.int64)
         self._last = [(0, float(time_s))] * len(junctions)  # the stage before, and when the change from it began
         self._between: dict[tuple[int, int, int], list[Phase]] = {}
-        self._ends: dict[tuple[int, int, int], tuple[int, ...]] = {}
+        self._ends: dict[tuple[int, int, int], tuple[list[int], np.ndarray]] = {}
         self._green_from = np.full(len(junctions), float(time_s))
         self._green = np.concatenate([greens[0] for greens in self._greens])
         self._kept = np.ones(len(self._of), dtype=bool)
@@ -193,11 +199,11 @@ class SignalController:
             if time_s < self._green_from[j]:
                 raise ValueError(f"junction {self.site.agents[j]} was told to change while it is clearing")
             span = self._spans[j]
-            ending = list(self._ending(j, old, new))
+            ending, ends_s = self._ending(j, old, new)
             before, after = self._greens[j][old], self._greens[j][new]
             self._kept[span] = before & after
             self._kept[span][ending] = False
-            self._lost_at[span][ending] = time_s
+            self._lost_at[span][ending] = time_s + ends_s
             self._green[span] = after
             self._green_from[j] = time_s + self._intergreen_s[j][old, new]
             self.stage[j] = new
@@ -205,10 +211,13 @@ class SignalController:
             changes.append((j, old, new))
         return changes
 
-    def _ending(self, j: int, old: int, new: int) -> tuple[int, ...]:
-        """See `SignalSite.ending`."""
+    def _ending(self, j: int, old: int, new: int) -> tuple[list[int], np.ndarray]:
+        """Movements whose green ends (see `SignalSite.ending`), and how many seconds into the change each does."""
         if (j, old, new) not in self._ends:
-            self._ends[j, old, new] = tuple(self.site.ending(self.site.junctions[j], old, new))
+            junction = self.site.junctions[j]
+            ending, held_s = self.site.ending(junction, old, new), self.site.held_green_s(junction, old, new)
+            walkers = np.array([junction.movements[k].crossing for k in ending], dtype=bool)
+            self._ends[j, old, new] = ending, np.where(walkers, 0.0, held_s)
         return self._ends[j, old, new]
 
     def status(self, time_s: float) -> dict[str, np.ndarray]:
@@ -219,7 +228,7 @@ class SignalController:
             "stage": self.stage.astype(np.float64),
             "clearing_s": np.maximum(-since, 0.0),
             "green_s": np.maximum(since, 0.0),
-            "red_s": np.where(lit, 0.0, time_s - self._lost_at),
+            "red_s": np.where(lit, 0.0, np.maximum(time_s - self._lost_at, 0.0)),
         }
 
     def shown(self, time_s: float) -> list[str]:

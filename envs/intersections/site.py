@@ -7,7 +7,7 @@ which greens may be shown together) live here because guard, signal cabinet and 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from itertools import permutations
 from typing import Any, Literal
@@ -354,15 +354,27 @@ class SignalSite(Site):
             return fixed
         return max((ite_yellow_s(m.speed_mps) for m in ending if not m.crossing), default=3)
 
+    def held_green_s(self, junction: Junction, old: int, new: int) -> int:
+        """Time for which vehicles whose green ends keep it, after pedestrians whose green ends have lost theirs.
+
+        It is what pedestrians need to cross beyond the vehicles' yellow and all-red, so that both are done when the
+        next stage begins; 0 if no pedestrians or no vehicles lose their green.
+        """
+        ending = [junction.movements[k] for k in self.ending(junction, old, new)]
+        if all(m.crossing for m in ending):
+            return 0
+        return max(0, _walking_s(ending) - self.yellow_s(junction, old, new) - self.all_red_s(junction, old, new))
+
     def all_red_s(self, junction: Junction, old: int, new: int) -> int:
         """All-red of a change of stage: the time to clear the junction before other movements start.
 
-        If no movement starts, it is as long as pedestrians need. They lose their green at the start of the yellow and
-        may walk on until the next stage begins; movements across their path may start in the stage after that.
+        If only pedestrians lose their green, it is at least as long as they need. They lose it at the start of the
+        change and may walk on until the next stage begins; movements across their path may start in the stage after
+        that.
         """
         ending = [junction.movements[k] for k in self.ending(junction, old, new)]
-        walking = max((walking_s(m.width_m) for m in ending if m.crossing), default=0)
-        walking = max(0, walking - self.yellow_s(junction, old, new))
+        alone = all(m.crossing for m in ending)
+        walking = max(0, _walking_s(ending) - self.yellow_s(junction, old, new)) if alone else 0
         if not ending or not self.starting(junction, old, new):
             return walking
         clearance = self.timing.all_red_s
@@ -371,8 +383,9 @@ class SignalSite(Site):
         return max(clearance, walking)
 
     def intergreen_s(self, junction: Junction, old: int, new: int) -> int:
-        """Seconds from the end of a stage to the start of the next."""
-        return self.yellow_s(junction, old, new) + self.all_red_s(junction, old, new)
+        """Seconds from the end of a stage to the start of the next: held green, yellow and all-red."""
+        yellow_s, all_red_s = self.yellow_s(junction, old, new), self.all_red_s(junction, old, new)
+        return self.held_green_s(junction, old, new) + yellow_s + all_red_s
 
     def longest_intergreen_s(self, junction: Junction) -> int:
         """The longest change of stage at a junction."""
@@ -413,6 +426,11 @@ class SignalSite(Site):
     def _reserve_s(self, rank: int, longest_s: int) -> float:
         """The longest wait until a home stage is green after ``rank`` services, with a margin of two decisions."""
         return rank * self._service_s(longest_s) + longest_s + 2 * self.timing.decision_s
+
+
+def _walking_s(movements: Sequence[Movement]) -> int:
+    """Time that pedestrians need on the longest of the crossings among movements; 0 if there is none."""
+    return max((walking_s(m.width_m) for m in movements if m.crossing), default=0)
 
 
 def _homes(junction: Junction) -> int:

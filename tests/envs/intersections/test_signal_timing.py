@@ -110,9 +110,36 @@ def test_a_turn_keeps_its_right_where_nobody_in_its_way_starts():
 def test_walkers_clear_the_road_before_the_next_green():
     walk = Movement(approach=-1, exits=(), speed_mps=1.2, width_m=10.7, crossing=True)
     place = site(junction(("GrG", "rGr"), [movement(0), movement(1), walk], foes=[(0, 1), (1, 2)]))
-    yellow, red = transition(place, place.junctions[0], 0, 1)
-    assert (yellow.state, red.state) == ("yrr", "rrr")  # walkers get no yellow
-    assert yellow.duration_s + red.duration_s == pytest.approx(10.7 / 1.07)
+    phases = transition(place, place.junctions[0], 0, 1)
+    assert [phase.state for phase in phases] == ["Grr", "yrr", "rrr"], "walkers get no yellow"
+    assert sum(phase.duration_s for phase in phases) == pytest.approx(10.7 / 1.07)
+
+
+@pytest.mark.parametrize(
+    ("regime", "width_m", "shown"),
+    [
+        ("engineer", 16.05, [("Grr", 9), ("yrr", 4), ("rrr", 2)]),
+        ("engineer", 5.35, [("yrr", 4), ("rrr", 2)]),  # whoever walks no longer than 6 s holds nobody up
+        ("resco", 16.05, [("Grr", 12), ("yrr", 3)]),
+    ],
+)
+def test_vehicles_keep_their_green_while_walkers_clear(regime, width_m, shown):
+    walk = Movement(approach=-1, exits=(), speed_mps=1.2, width_m=width_m, crossing=True)
+    lights = junction(("GrG", "rGr"), [movement(0), movement(1), walk], foes=[(0, 1), (1, 2)])
+    phases = transition(site(lights, REGIMES[regime]), lights, 0, 1)
+    assert [(phase.state, phase.duration_s) for phase in phases] == shown
+
+
+def test_red_begins_with_the_yellow_of_vehicles_and_at_once_for_walkers():
+    walk = Movement(approach=-1, exits=(), speed_mps=1.2, width_m=16.05, crossing=True)
+    place = site(junction(("GrG", "rGr"), [movement(0), movement(1), walk], foes=[(0, 1), (1, 2)]))
+    held_s = place.held_green_s(place.junctions[0], 0, 1)
+    assert held_s > 5
+    cabinet = SignalController(place)
+    cabinet.command(100.0, np.array([1]))
+    assert cabinet.status(104.0)["red_s"].tolist() == [0.0, 104.0, 4.0]
+    assert cabinet.status(100.0 + held_s + 3)["red_s"].tolist() == [3.0, 100.0 + held_s + 3, held_s + 3]
+    assert cabinet.shown(104.0) == ["Grr"]
 
 
 def test_walkers_are_given_their_time_though_nobody_starts_yet():
