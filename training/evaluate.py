@@ -6,6 +6,7 @@ failures and traces are taken by name from the system and its world.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -25,6 +26,8 @@ from envs.core.statistics import compare, seed_ratios, summarise
 from training.episodes import Episode, Progress, Task, run_episodes
 from training.evaluation import Evaluation, Result
 from training.tracking import RUNS, free_path, refuse_taken, stamp, versions
+
+LOGGER = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -119,14 +122,36 @@ def _whole(value: object) -> bool:
 def _evaluation(
     loop: ControlLoop, names: list[str], split: Split, seeds: list[int], episodes: list[Episode]
 ) -> Evaluation:
+    """Summaries and comparisons of episodes; a controller of which every episode is void is left out with a warning.
+
+    Raises:
+        CityloopError: if no seed is left, or the controller that is compared is left out.
+    """
     system = loop.system
     rows = {name: [_row(e) for e in episodes if e.controller == name] for name in names}
-    void = {k for mine in rows.values() for k, row in enumerate(mine) if system.failure_voids and _failed(row, system)}
+    voids = {
+        name: {k for k, row in enumerate(mine) if system.failure_voids and _failed(row, system)}
+        for name, mine in rows.items()
+    }
+    why = f"{system.failure}: {system.kpis[system.failure]}"
+    useless = [name for name in names if len(voids[name]) == len(seeds)]
+    if useless and useless != names and names[0] not in useless:
+        LOGGER.warning(
+            "%s: left out of the comparison: %s, as every episode is void (%s)",
+            loop.scenario.ref,
+            ", ".join(useless),
+            why,
+        )
+        names = [name for name in names if name not in useless]
+        rows = {name: rows[name] for name in names}
+        episodes = [episode for episode in episodes if episode.controller in names]
+    void = set().union(*(voids[name] for name in names))
     kept = [k for k in range(len(seeds)) if k not in void]
     if not kept:
+        told = ", ".join(f"{name} on {len(voids[name])} of {len(seeds)}" for name in names if voids[name])
         raise CityloopError(
-            f"{loop.scenario.ref}: every seed failed, so nothing can be compared "
-            f"({system.failure}: {system.kpis[system.failure]})"
+            f"{loop.scenario.ref}: every seed failed, so nothing can be compared ({why}): {told}; leave one out, or "
+            "give other seeds"
         )
     kpi = system.headline(loop.scenario)
     values = {name: [mine[k][kpi] for k in kept] for name, mine in rows.items()}

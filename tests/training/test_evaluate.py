@@ -109,8 +109,23 @@ def test_void_episodes_are_counted_and_never_averaged_in():
     assert axes.get_title("left").endswith("on 1 test seed")
     assert {text.get_text() for text in axes.texts} == {"10", "8"}
     assert axes.get_xlim() == (0.0, pytest.approx(10.5))
-    with pytest.raises(CityloopError, match="every seed failed"):
+    with pytest.raises(CityloopError, match=r"every seed failed.*static on 1 of 1"):
         MODULE._evaluation(loop, ["static"], "test", [1], played[1:2])
+
+
+def test_a_controller_of_which_every_episode_is_void_is_left_out_of_the_comparison(caplog):
+    loop = make_loop("drainage/theta")
+    figures = {("static", 0): (10.0, 0), ("efd", 0): (1.0, 1), ("hold", 0): (8.0, 0)}
+    played = [
+        Episode(name, seed, {"objective": m3, "invalid": invalid}, 0.0, 0, np.zeros(1), {}, {})
+        for (name, seed), (m3, invalid) in figures.items()
+    ]
+    result = MODULE._evaluation(loop, ["static", "efd", "hold"], "test", [0], played)
+    assert (list(result.controllers), list(result.void)) == (["static", "hold"], [])
+    assert {episode.controller for episode in result.episodes} == {"static", "hold"}
+    assert "left out of the comparison: efd, as every episode is void (invalid" in caplog.text
+    with pytest.raises(CityloopError, match=r"every seed failed.*efd on 1 of 1"):  # it is the one that is compared
+        MODULE._evaluation(loop, ["efd", "static"], "test", [0], played[:2])
 
 
 def test_a_drainage_evaluation_draws_levels_settings_and_where_it_overflowed(tmp_path):
