@@ -1,10 +1,10 @@
-"""A generated grid of signalised junctions with a random demand: small, quick, made on first use, then cached."""
+"""Generated grids of signalised junctions with a random demand: small, quick, made on first use, then cached."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,12 @@ from envs.core.sumo_programs import run_sumo_program
 BLOCK_M = 150
 DEMAND_S = 600
 VEHICLES_PER_ENTRY_H = 300
+WALK_DEMAND_S, WALK_VEHICLES_PER_ENTRY_H, WALKERS_H = 1200, 450, 900
+"""Seconds of demand, vehicles and people who walk, in grids with crossings."""
+
+
+Trip = tuple[float, str, str]
+"""Departure in seconds, first and last edge."""
 
 
 def cached_network(name: str, make: Callable[[Path, Path], None]) -> tuple[Path, Path]:
@@ -48,14 +54,45 @@ def generated_grid(n: int) -> tuple[Path, Path]:
     return cached_network(f"grid{n}x{n}-v1", make)
 
 
+def generated_crossings(n: int) -> tuple[Path, Path]:
+    """As `generated_grid`, with sidewalks, signalised pedestrian crossings, more vehicles, and people who walk.
+
+    As is usual, netgenerate writes every green twice: with the walk, and for five seconds after it.
+    """
+
+    def make(net: Path, routes: Path) -> None:
+        size = [f"--grid.number={n}", f"--grid.length={BLOCK_M}", f"--grid.attach-length={BLOCK_M}"]
+        kind = ["--default.lanenumber=2", "--default-junction-type=traffic_light", "--no-turnarounds"]
+        walks = ["--sidewalks.guess", "--sidewalks.guess.max-speed=15", "--crossings.guess"]
+        run_sumo_program("netgenerate", "--grid", *size, *kind, *walks, f"--output-file={net}")
+        rng = np.random.default_rng([n, 1])
+        trips = _trips(net, rng, WALK_VEHICLES_PER_ENTRY_H, WALK_DEMAND_S)
+        write_trips(trips, routes, _walks(net, rng))
+
+    return cached_network(f"crossings{n}x{n}-v1", make)
+
+
 def _write_demand(net_file: Path, out: Path, seed: int) -> None:
+    write_trips(_trips(net_file, np.random.default_rng(seed), VEHICLES_PER_ENTRY_H, DEMAND_S), out)
+
+
+def _trips(net_file: Path, rng: np.random.Generator, rate_h: float, until_s: float) -> list[Trip]:
+    """Trips from every entry at a rate, to random exits."""
     entries, exits = ends(net_file)
-    rng = np.random.default_rng(seed)
-    trips = []
-    for entry in entries:
-        for depart in poisson(rng, VEHICLES_PER_ENTRY_H / 3600, DEMAND_S):
-            trips.append((depart, entry, exits[int(rng.integers(len(exits)))]))
-    write_trips(trips, out)
+    return [
+        (depart, entry, exits[int(rng.integers(len(exits)))])
+        for entry in entries
+        for depart in poisson(rng, rate_h / 3600, until_s)
+    ]
+
+
+def _walks(net_file: Path, rng: np.random.Generator) -> list[Trip]:
+    """Walks between two random streets."""
+    import sumolib
+
+    edges = sumolib.net.readNet(str(net_file)).getEdges(withInternal=False)
+    names = sorted(edge.getID() for edge in edges if edge.allows("pedestrian"))
+    return [(depart, *rng.choice(names, 2, replace=False)) for depart in poisson(rng, WALKERS_H / 3600, WALK_DEMAND_S)]
 
 
 def ends(net_file: Path) -> tuple[list[str], list[str]]:
@@ -67,13 +104,18 @@ def ends(net_file: Path) -> tuple[list[str], list[str]]:
     return entries, sorted(e.getID() for e in edges if e.is_fringe(e.getOutgoing()))
 
 
-def write_trips(trips: list[tuple[float, str, str]], out: Path) -> None:
-    """Write a route file of trips: departure in seconds, first and last edge."""
+def write_trips(trips: list[Trip], out: Path, walks: Sequence[Trip] = ()) -> None:
+    """Write a route file of trips and of people's walks, in the order of departure."""
     lines = [
-        f'  <trip id="{k}" depart="{depart:.2f}" from="{a}" to="{b}" departLane="best" departSpeed="max"/>'
+        (depart, f'  <trip id="{k}" depart="{depart:.2f}" from="{a}" to="{b}" departLane="best" departSpeed="max"/>')
         for k, (depart, a, b) in enumerate(sorted(trips))
     ]
-    out.write_text("<routes>\n" + "\n".join(lines) + "\n</routes>\n")
+    lines += [
+        (depart, f'  <person id="w{k}" depart="{depart:.2f}"><walk from="{a}" to="{b}"/></person>')
+        for k, (depart, a, b) in enumerate(sorted(walks))
+    ]
+    text = [line for _, line in sorted(lines, key=lambda line: line[0])]
+    out.write_text("<routes>\n" + "\n".join(text) + "\n</routes>\n")
 
 
 def poisson(rng: np.random.Generator, rate_per_s: float, until_s: float) -> list[float]:

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapV
 from envs.core.frozen import Frozen
 from envs.core.resco import RESCO_BEGIN_S, resco_files
 from envs.core.scenario import Scenario
-from envs.intersections.generate import generated_grid
+from envs.intersections.generate import generated_crossings, generated_grid
 from envs.intersections.timing import REGIMES, Regime, Timing
 from envs.intersections.towns import generated_town
 
@@ -214,9 +214,11 @@ GRIDS = {
     "grid3x3": "a generated grid of nine junctions, ten minutes",
 }
 
+CROSSINGS = {"crossings3x3": "a generated grid of nine junctions with pedestrian crossings, twenty minutes"}
+
 TOWNS = {f"town{k}": f"a generated town, number {k}, an hour" for k in range(1, 10)}
 
-NAMES = (*RESCO_MAPS, *TOWNS, *GRIDS)
+NAMES = (*RESCO_MAPS, *TOWNS, *GRIDS, *CROSSINGS)
 VARIANTS = tuple(f"{name}-resco" for name in NAMES)
 
 
@@ -227,6 +229,9 @@ def load(name: str) -> SignalScenario:
     if name in GRIDS:
         net, routes = generated_grid(int(name[4]))
         return SignalScenario(name=name, description=GRIDS[name], net=net, routes=(routes,), duration_s=600)
+    if name in CROSSINGS:
+        net, routes = generated_crossings(int(name[-1]))
+        return SignalScenario(name=name, description=CROSSINGS[name], net=net, routes=(routes,), duration_s=1200)
     if name in TOWNS:
         net, routes = generated_town(int(name[4:]))
         return SignalScenario(name=name, description=TOWNS[name], net=net, routes=(routes,))

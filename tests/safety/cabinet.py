@@ -14,7 +14,7 @@ from envs.intersections.network import load_site
 from envs.intersections.signals import SignalController
 from envs.intersections.site import SignalSite
 
-MAPS = ("cologne8", "ingolstadt7", "grid4x4", "grid2x2")
+MAPS = ("cologne8", "ingolstadt7", "grid4x4", "grid2x2", "crossings3x3")
 
 
 @cache

@@ -26,9 +26,10 @@ def change(site, junction, old=0, new=1):
 
 
 def opposing(junction):
-    """Two stages of which the second takes a green away."""
-    stages = range(len(junction.stages))
-    return next((a, b) for a in stages for b in stages if junction.lost(a, b))
+    """Two stages of which the second takes greens away, of vehicles alone."""
+    changes = [(a, b) for a in range(len(junction.stages)) for b in range(len(junction.stages))]
+    lost = {change: [junction.movements[k].crossing for k in junction.lost(*change)] for change in changes}
+    return next(change for change, walkers in lost.items() if walkers and not any(walkers))
 
 
 @pytest.fixture(params=MAPS)

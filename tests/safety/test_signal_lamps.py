@@ -45,7 +45,15 @@ def faults(site, states):
 
 
 @pytest.mark.parametrize(
-    "loop", [("cologne8", "engineer", 400), ("cologne8", "resco", 400), ("grid4x4", "engineer", 300)], indirect=True
+    "loop",
+    [
+        ("cologne8", "engineer", 400),
+        ("cologne8", "resco", 400),
+        ("grid4x4", "engineer", 300),
+        ("crossings3x3", "engineer", 300),
+        ("crossings3x3", "resco", 300),
+    ],
+    indirect=True,
 )
 def test_sumo_shows_what_the_cabinet_says(loop):
     rng = np.random.default_rng(0)
@@ -64,7 +72,12 @@ def test_sumo_shows_what_the_cabinet_says(loop):
 @pytest.mark.parametrize("name", ["fixed", "webster", "actuated"])
 @pytest.mark.parametrize(
     "loop",
-    [("cologne8", "engineer", 600), ("ingolstadt7", "engineer", 600), ("grid4x4", "engineer", 600)],
+    [
+        ("cologne8", "engineer", 600),
+        ("ingolstadt7", "engineer", 600),
+        ("grid4x4", "engineer", 600),
+        ("crossings3x3", "engineer", 600),
+    ],
     indirect=True,
 )
 def test_programs_of_the_cabinet_neither_conflict_nor_cut_yellows(loop, name):
