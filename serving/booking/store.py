@@ -252,7 +252,7 @@ class BookingStore:
             self.fault = None
 
     def check(self) -> None:
-        """Write as much as some bookings need, and roll it back: if that works, `fault` ends.
+        """Write as much as some bookings need, and delete it again: if that works, `fault` ends.
 
         A smaller trial would not do: a single page may still fit into a file's reserve on a full disk.
         """
