@@ -129,7 +129,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
                     handle.roll()
                     _tell("every process is new", style)
                 except (CityloopError, RuntimeError) as error:  # no plant loses its service to an update that fails
-                    _tell(f"not every process is new, the old ones go on: {error}", style)
+                    LOGGER.error("not every process is new, the old ones go on: %s", error)  # noqa: TRY400
         _tell("stopped", style)
     return None
 

@@ -51,7 +51,7 @@ def riders(
     output = Output(as_json)
     place = scenario_of(TransitScenario, scenario, settings)
     with output.quiet(), output.bar("playing") as show:
-        from serving.booking.demo import play
+        from serving.bench.riders.play import play
 
         found = play(
             *(place, hours, seed, slower, vehicles, None if stay else controller, rest_min),

@@ -143,16 +143,23 @@ def credentials(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _credential(headers: Mapping[str, str]) -> str | None:
+    """The one key or token in the headers; None if there is none.
+
+    Raises:
+        Unauthenticated: if there are several.
+    """
     if isinstance(headers, Headers):
         for name in ("authorization", "x-api-key"):
             if len(headers.getlist(name)) > 1:
                 raise Unauthenticated(name, None, "it is there more than once: send one key alone")
     scheme, _, token = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    if key := headers.get("x-api-key"):
-        return key.strip()
-    for offer in headers.get("sec-websocket-protocol", "").split(","):
-        if offer.strip().startswith(BEARER):
-            return offer.strip().removeprefix(BEARER)
-    return None
+    offers = [offer.strip() for offer in headers.get("sec-websocket-protocol", "").split(",")]
+    found = [
+        token.strip() if scheme.lower() == "bearer" else "",
+        headers.get("x-api-key", "").strip(),
+        *(offer.removeprefix(BEARER) for offer in offers if offer.startswith(BEARER)),
+    ]
+    found = [one for one in found if one]
+    if len(found) > 1:
+        raise Unauthenticated("authorization", None, "there are several keys: send one alone")
+    return found[0] if found else None

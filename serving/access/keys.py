@@ -40,6 +40,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 LONGEST_H = 100 * 365 * 24
 """Longest life of a key that has an end, in hours."""
 
+MAX_BYTES = 4 << 20
+"""Largest file that is written, some 9 000 keys; keys that have ended make room."""
+
 _NEVER = bytes(32)
 """A hash that no token has."""
 
@@ -64,6 +67,10 @@ class Key(BaseModel):
         if self.revoked is not None:
             return -math.inf
         return math.inf if self.expires is None else self.expires.timestamp()
+
+    def ended(self) -> datetime:
+        """When it was revoked or expired, or expires."""
+        return self.revoked or self.expires or datetime.max.replace(tzinfo=UTC)
 
     def plain(self) -> dict[str, Any]:
         """For people and machines; without the hash."""
@@ -221,17 +228,34 @@ def _changing(path: Path) -> Iterator[list[Key]]:
         fcntl.flock(folder, fcntl.LOCK_EX)
         keys = list(load_keys(path).keys) if path.exists() else []
         yield keys
-        _write(path, Keys(keys=tuple(keys)))
+        _write(path, keys)
     finally:
         os.close(folder)
 
 
-def _write(path: Path, keys: Keys) -> None:
-    plain = {"version": keys.version, "keys": [key.plain() | {"hash": key.hash} for key in keys.keys]}
+def _write(path: Path, keys: list[Key]) -> None:
+    """Write the file; if it would be too large, without keys that have ended, the oldest first."""
+    now = time.time()
+    ended = sorted((key for key in keys if key.ends_s() <= now), key=Key.ended)
+    content = _content(keys)
+    while len(content) > MAX_BYTES and ended:
+        half = (len(ended) + 1) // 2
+        dropped, ended = {key.id for key in ended[:half]}, ended[half:]
+        keys = [key for key in keys if key.id not in dropped]
+        content = _content(keys)
+    if len(content) > MAX_BYTES:
+        raise CityloopError(
+            f"file of keys {path} has no room for another key beside {len(keys) - 1}: revoke some that nobody needs"
+        )
     try:
-        write_bytes(path.resolve(), orjson.dumps(plain, option=orjson.OPT_INDENT_2) + b"\n", mode=0o600)
+        write_bytes(path.resolve(), content, mode=0o600)
     except OSError as error:
         raise CityloopError(f"file of keys {path} cannot be written ({error.strerror}): choose another place") from None
+
+
+def _content(keys: list[Key]) -> bytes:
+    plain = {"version": 1, "keys": [key.plain() | {"hash": key.hash} for key in keys]}
+    return orjson.dumps(plain, option=orjson.OPT_INDENT_2) + b"\n"
 
 
 class KeyFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from dataclasses import dataclass
 from enum import IntEnum
 from fnmatch import fnmatchcase
@@ -20,6 +21,9 @@ PATTERN = re.compile(r"[A-Za-z0-9_.*-]{1,100}")
 """Names of systems and sites in a grant; ``*`` stands for anything."""
 
 ALL = "*"
+
+MAX_SECRET_MIB = 8
+"""Largest file of secrets that is read; `keys.MAX_BYTES` lies below it."""
 
 
 class Role(IntEnum):
@@ -127,18 +131,32 @@ class AccessSettings(Frozen):
         return self.keys is None and self.jwt is None
 
 
+def read_regular_file(path: Path, what: str, most_mib: int) -> tuple[bytes, int]:
+    """Content and mode of a regular file; one of another kind, such as a FIFO, may never end.
+
+    Raises:
+        CityloopError: if it cannot be read, is of another kind, or is larger than ``most_mib`` MiB.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read((most_mib << 20) + 1) if stat.S_ISREG(mode) else b""
+    except OSError as error:
+        raise CityloopError(f"{what} {path} cannot be read ({error.strerror}): give an existing file") from None
+    if not stat.S_ISREG(mode):
+        raise CityloopError(f"{what} {path} is no regular file: give one")
+    if len(content) > most_mib << 20:
+        raise CityloopError(f"{what} {path} is larger than {most_mib} MiB: remove what is no longer needed from it")
+    return content, mode
+
+
 def read_secret_file(path: Path, what: str) -> bytes:
     """Read a file that no other user of the machine may open.
 
     Raises:
-        CityloopError: if it cannot be read, or others may read it.
+        CityloopError: if it cannot be read, is too large, or others may read it.
     """
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            content = file.read(4 << 20)
-    except OSError as error:
-        raise CityloopError(f"{what} {path} cannot be read ({error.strerror}): give an existing file") from None
+    content, mode = read_regular_file(path, what, MAX_SECRET_MIB)
     if mode & 0o077:
         raise CityloopError(f"{what} {path} has mode {mode & 0o777:o}: run 'chmod 600 {path}'")
     return content

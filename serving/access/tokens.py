@@ -5,6 +5,7 @@ A provider that changes its key signs with the old and the new one for a while: 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +15,17 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from envs.core.errors import CityloopError
-from serving.access.principal import Grant, JwtSettings, Principal, problem_unquoted, read_secret_file
+from serving.access.principal import (
+    Grant,
+    JwtSettings,
+    Principal,
+    problem_unquoted,
+    read_regular_file,
+    read_secret_file,
+)
 from serving.access.watched import WatchedFile
+
+LOGGER = logging.getLogger("cityloop.access")
 
 MIN_SECRET = 32
 """Least bytes of a secret, as RFC 7518, section 3.2, asks of HS256."""
@@ -25,6 +35,9 @@ MIN_RSA_BITS = 2048
 
 MAX_NAME = 64
 """Longest name of a holder."""
+
+MAX_KEYS_MIB, MAX_KEYS = 1, 100
+"""Largest file of public keys, and most keys in it: a request may wait for it to be read, and for each to be tried."""
 
 _GRANTS = TypeAdapter(tuple[Grant, ...])
 
@@ -80,7 +93,8 @@ class Tokens:
             return None
         now = self._now()
         in_time = begins - s.leeway_s <= now < ends + s.leeway_s and ends - begins <= s.max_life_s
-        if not in_time or not grants or not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME:
+        named = isinstance(name, str) and 1 <= len(name) <= MAX_NAME and name.isprintable()  # for the audit log
+        if not in_time or not grants or not named:
             return None
         return Principal(f"jwt:{name}", grants)
 
@@ -118,7 +132,7 @@ def read_keys(path: Path, algorithm: str) -> list[TokenKey]:
 
     Args:
         path: a secret for HS*; else a public key as PEM, or a JWK Set (RFC 7517) of several, as identity providers
-            publish it: keys for something else are passed over.
+            publish it: keys for something else are passed over, and RSA keys that are too short.
         algorithm: they are for.
 
     Raises:
@@ -126,15 +140,14 @@ def read_keys(path: Path, algorithm: str) -> list[TokenKey]:
     """
     if algorithm.startswith("HS"):
         return [TokenKey(_secret(path, algorithm))]
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CityloopError(f"key of tokens {path} cannot be read ({error.strerror}): give an existing file") from None
+    content, _ = read_regular_file(path, "key of tokens", MAX_KEYS_MIB)
     keys = _set(path, content, algorithm) if content.lstrip().startswith(b"{") else [_pem(path, content, algorithm)]
-    for one in keys:
-        if algorithm.startswith("RS") and one.key.key_size < MIN_RSA_BITS:
-            raise CityloopError(f"key of tokens {path} has {one.key.key_size} bits: give at least {MIN_RSA_BITS}")
-    return keys
+    short = [one for one in keys if algorithm.startswith("RS") and one.key.key_size < MIN_RSA_BITS]
+    if len(short) == len(keys):
+        raise CityloopError(f"key of tokens {path} has {short[0].key.key_size} bits: give at least {MIN_RSA_BITS}")
+    for one in short:  # to refuse the set would keep keys in force that it no longer has
+        LOGGER.warning("key of tokens %s: one of %d bits is passed over", path, one.key.key_size)
+    return [one for one in keys if one not in short]
 
 
 def _secret(path: Path, algorithm: str) -> bytes:
@@ -170,6 +183,8 @@ def _set(path: Path, content: bytes, algorithm: str) -> list[TokenKey]:
         found = _JwkSet.model_validate_json(content)
     except ValidationError as error:
         raise CityloopError(f"key of tokens {path} is no JWK Set: {problem_unquoted(error)}") from None
+    if len(found.keys) > MAX_KEYS:
+        raise CityloopError(f"key of tokens {path} is a JWK Set of {len(found.keys)} keys: give {MAX_KEYS} at most")
     suits = PyJWS().get_algorithm_by_name(algorithm)
     keys = []
     for one in found.keys:

@@ -85,8 +85,8 @@ class Alarm(BaseModel):
 
 
 def urgency(alarm: Alarm, now_s: float) -> tuple[bool, bool, int, bool, float]:
-    """Sort key of alarms by need for a person: unacknowledged ones first, then by priority, then those that still hold
-    before those that are over, then the newest.
+    """Sort key of alarms by need for a person: shelved ones last; of the others unacknowledged ones first, then by
+    priority, then those that still hold before those that are over, then the newest.
     """
     shelved = (alarm.shelved_until_s or 0.0) > now_s
     over = alarm.state == "returned"

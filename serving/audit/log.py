@@ -279,9 +279,11 @@ class AuditLog:
 
     def _write(self, batch: list[_Entry]) -> bool:
         """Write a batch, however long that takes; false if the log is to end and it could not be written."""
+        last = False
         while not self._attempt(lambda: self._writer.append(self._items(batch))):
-            if self._closing.wait(RETRY_S) and not self._attempt(lambda: self._writer.append(self._items(batch))):
+            if last:
                 return False
+            last = self._closing.wait(RETRY_S)
         with self._lock:
             self._waiting -= sum(1 for _, size in batch if size)
             self._bytes -= sum(size for _, size in batch)

@@ -1,4 +1,4 @@
-"""What the service costs and bears: ticks beside empty requests, loops, many clients, long runs, nonsense.
+"""What the service costs and bears: ticks beside empty requests, loops, many clients, long runs, nonsense, riders.
 
 A bench of a room (alarms, audit log, input checks, console) has that room's name.
 """

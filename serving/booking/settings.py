@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from envs.core.errors import CityloopError
-from envs.core.frozen import Frozen, first_problem
+from envs.core.frozen import Frozen, first_problem, mend_of, problem_of
 from envs.core.registry import load_scenario
 from envs.core.site import Site
 from envs.transit.scenarios import TransitScenario
@@ -143,11 +143,10 @@ class BookingSettings(Frozen):
     def _url(cls, value: str) -> str:
         try:
             url = make_url(value)
-        except ArgumentError:
-            # The text itself may hold a password.
-            raise ValueError("database is no URL: give one such as sqlite:///bookings.db") from None
+        except (ArgumentError, ValueError):  # the latter if its port is no number
+            raise ValueError("it is no URL: give one such as sqlite:///bookings.db") from None
         if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-            raise ValueError("database is SQLite without a file, which forgets: give sqlite:///bookings.db")
+            raise ValueError("it is SQLite without a file, which forgets: give sqlite:///bookings.db")
         return value
 
     @field_validator("timezone")
@@ -250,6 +249,8 @@ def booking_of(ref: str, site: Site, given: Mapping[str, Any] | None) -> tuple[T
     try:
         settings = BookingSettings.model_validate(content)
     except ValidationError as error:
-        raise CityloopError(f"booking at {site.system}/{site.name}: {first_problem(error)}") from None
+        field, problem = problem_of(error)
+        told = f"{field}: {mend_of(problem)}" if field == "database" else first_problem(error)  # it may hold a password
+        raise CityloopError(f"booking at {site.system}/{site.name}: {told}") from None
     settings.check(site)
     return site, settings

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,9 @@ AGAIN_S = 5.0
 
 CHECK_BYTES = 65_535
 """Bytes of a trial write; a booking takes a few thousand. MySQL's `Text` holds no more."""
+
+NUL = "\0"
+"""A character of no id; PostgreSQL refuses to look for it."""
 
 Row = dict[str, Any]
 
@@ -195,26 +198,31 @@ class BookingStore:
         self.site = site
         self.fault: str | None = None
         where = sql.engine.make_url(url)
-        self._shown = where.render_as_string(hide_password=True)
+        self._shown = where.set(query={}).render_as_string(hide_password=True)  # a query may hold a secret, too
         self._file = file_of(where)
         lite = self._file is not None
         try:
             self._engine = sql.create_engine(where, connect_args=_patience(where), pool_pre_ping=not lite)
             if lite:
                 sql.event.listen(self._engine, "connect", _durable)
-            TABLES.create_all(self._engine)
+            _create_tables(self._engine)
             self._opened = _identity(self._file)
             unlike = _unlike(self._engine)
-            with self._engine.begin() as db:
-                if db.execute(self._mine(SITES)).first() is None:
-                    db.execute(sql.insert(SITES).values(site=site, revision=0, clock=0.0))
-        except sql.exc.IntegrityError:
-            pass  # another process has just begun with the same site
+            if unlike is None:
+                self._begin()
         except (sql.exc.SQLAlchemyError, ModuleNotFoundError) as error:
             raise self.refused(_reason(error)) from None
+        except (ValueError, TypeError, AttributeError, OSError) as error:  # of the driver, which may quote a secret
+            raise self.refused(f"its driver does not take the URL's options, {type(error).__name__}") from None
         if unlike is not None:
             self.close()
             raise self.refused(unlike)
+
+    def _begin(self) -> None:
+        """Insert the site's row if it is missing."""
+        with suppress(sql.exc.IntegrityError), self._engine.begin() as db:  # another process has just begun with it
+            if db.execute(self._mine(SITES)).first() is None:
+                db.execute(sql.insert(SITES).values(site=self.site, revision=0, clock=0.0))
 
     def refused(self, why: str) -> CityloopError:
         """The error for a configured database that cannot be used."""
@@ -252,7 +260,7 @@ class BookingStore:
             self.fault = None
 
     def check(self) -> None:
-        """Write as much as some bookings need, and roll it back: if that works, `fault` ends.
+        """Write as much as some bookings need, and delete it again: if that works, `fault` ends.
 
         A smaller trial would not do: a single page may still fit into a file's reserve on a full disk.
         """
@@ -311,12 +319,16 @@ class BookingStore:
 
     def answer(self, request_id: str) -> Answer | None:
         """The stored answer to a request; None if it is new."""
+        if NUL in request_id:
+            return None
         with self._reading() as db:
             row = db.execute(ANSWERED, {"of_site": self.site, "request_id": request_id}).mappings().first()
         return None if row is None else Answer(row["digest"], row["status"], orjson.loads(row["body"]))
 
     def booking(self, booking: str) -> Row | None:
         """A booking's row, with its ``handovers``; None: there is no such booking."""
+        if NUL in booking:
+            return None
         with self._reading() as db:
             found = self._bookings(db, BOOKINGS.c.id == booking)
         return found[0] if found else None
@@ -398,6 +410,26 @@ class BookingStore:
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
+
+
+def _create_tables(engine: sql.Engine) -> None:
+    """Create the missing tables, however many processes do so at the same time.
+
+    Raises:
+        SQLAlchemyError: if they cannot be created.
+    """
+    engine.connect().close()
+    before: set[str] | None = None
+    while True:
+        try:
+            TABLES.create_all(engine)
+        except sql.exc.DatabaseError:
+            there = set(sql.inspect(engine).get_table_names())
+            if there == before:
+                raise
+            before = there  # another process has created some meanwhile
+        else:
+            return
 
 
 def _unlike(engine: sql.Engine) -> str | None:

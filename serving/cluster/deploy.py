@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from envs.core.errors import CityloopError
+from envs.core.files import write_whole
 from serving.build import Plan
 from serving.cluster.ray_cluster import SETTINGS
 from serving.cluster.replica import application, user_config
@@ -73,7 +74,7 @@ def _check_deployable(config: ServiceConfig) -> None:
 
 
 def write_serve_config(config: ServiceConfig, path: Path) -> None:
-    """Write the file, headed by the environment variables that every node needs.
+    """Write the file, for its owner alone, headed by the environment variables that every node needs.
 
     Raises:
         CityloopError: if something cannot be served, not on somebody else's cluster, or the file not be written.
@@ -85,6 +86,6 @@ def write_serve_config(config: ServiceConfig, path: Path) -> None:
     head += "".join(f"# export {name}={value}\n" for name, value in SETTINGS.items())
     text = head + yaml.safe_dump(serve_config(config), sort_keys=False)
     try:
-        path.write_text(text)
+        write_whole(path, text.encode(), private=True)  # the URL of a database may hold a password
     except OSError as error:
         raise CityloopError(f"{path} cannot be written ({error.strerror}): choose another file") from None

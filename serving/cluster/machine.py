@@ -18,7 +18,7 @@ LEAST_FILES = 256
 
 
 def check_files() -> None:
-    """Raise the limit of open files as far as needed.
+    """Check the limit of open files.
 
     Raises:
         CityloopError: if this machine allows for too few.

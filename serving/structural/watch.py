@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.monitors.storeys import StoreyMonitor, StoreyReport, Windows
 from envs.core.files import make_folder, write_bytes
+from envs.core.frozen import first_problem
 from serving.events import Decision, Event, Structure
 
 LOGGER = logging.getLogger("cityloop.serving")
@@ -166,8 +167,13 @@ def _read(path: Path | None) -> _Kept:
         return _Kept()
     try:
         return _Kept.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):  # a broken file must not stop a service: it listens anew
-        LOGGER.error("health: %s cannot be read: what was heard before is not known", path)  # noqa: TRY400
+    except (OSError, ValidationError) as error:  # a broken file must not stop a service: it listens anew
+        aside = path.with_name(f"{path.name}.broken")
+        with suppress(OSError):
+            path.replace(aside)
+        why = error.strerror if isinstance(error, OSError) else first_problem(error)
+        text = "health: %s cannot be read (%s): what was heard before is not known; it is kept as %s"
+        LOGGER.error(text, path, why, aside.name)  # noqa: TRY400
         return _Kept()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -69,6 +71,21 @@ class TestKeys:
             {"sec-websocket-protocol": f"cityloop.v1, {BEARER}{token}"},
         ):
             assert access.identify(headers).name == "plc"
+
+    def test_one_key_is_sent_alone(self, file: Path) -> None:
+        """By a second one it was open who asks."""
+        token, other = key_of(file), key_of(file, name="other")
+        access, offers = access_of(file), {"sec-websocket-protocol": f"cityloop.v1, {BEARER}{other}"}
+        both = {"sec-websocket-protocol": f"cityloop.v1, {BEARER}{token}, {BEARER}{other}"}
+        for headers in (
+            bearer(token) | {"x-api-key": other},
+            {"x-api-key": token} | offers,
+            bearer(token) | offers,
+            both,
+        ):
+            with pytest.raises(Unauthenticated, match="send one alone"):
+                access.identify(headers)
+        assert access.identify({"authorization": "Basic dXNlcg==", "x-api-key": other}).name == "other"
 
     @pytest.mark.parametrize(
         "spoil",
@@ -161,6 +178,48 @@ class TestKeys:
         file.write_bytes(orjson.dumps(kept | {"keys": 2 * kept["keys"]}))
         with pytest.raises(CityloopError, match=f"keys: several keys have the id {kept['keys'][0]['id']}"):
             access_of(file)
+
+    def test_keys_that_have_ended_make_room_the_oldest_first(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file that was full could neither be added to, nor revoked from, nor read at a start."""
+        monkeypatch.setattr("serving.access.keys.MAX_BYTES", 4000, raising=False)
+        standing, day_s = key_of(file, name="standing"), 86400.0
+        for k in range(20):
+            monkeypatch.setattr("serving.access.keys.time", SimpleNamespace(time=lambda k=k: k * day_s))
+            token = key_of(file, name=f"plc-{k}", life_s=60.0)
+        kept = [key.name for key in load_keys(file).keys]
+        assert kept == ["standing", *(f"plc-{k}" for k in range(21 - len(kept), 20))]
+        assert 5 < len(kept) < 15
+        assert file.stat().st_size <= 4000
+        access = access_of(file, now=Clock(19 * day_s))
+        assert {access.identify(bearer(one)).name for one in (standing, token)} == {"standing", "plc-19"}
+
+    def test_a_file_that_is_full_of_keys_in_force_stays_as_it_is(
+        self, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for k in range(8):
+            key_of(file, name=f"plc-{k}")
+        before = file.read_bytes()
+        monkeypatch.setattr("serving.access.keys.MAX_BYTES", len(before), raising=False)
+        with pytest.raises(CityloopError, match="no room for another key beside 8: revoke some"):
+            key_of(file, name="plc-8")
+        assert file.read_bytes() == before
+        revoke_key(file, "plc-3")
+        assert access_of(file).identify(bearer(key_of(file, name="plc-8"))).name == "plc-8"
+
+    def test_a_file_that_never_ends_or_is_too_large_is_refused(self, file: Path) -> None:
+        token, access = key_of(file), access_of(file)
+        whole = file.read_bytes()
+        with file.open("r+b") as opened:
+            opened.truncate((8 << 20) + 1)
+        assert access.identify(bearer(token)).name == "plc"
+        assert f"file of keys {file} is larger than 8 MiB: remove" in str(access.problem)
+        file.unlink()
+        os.mkfifo(file, 0o600)
+        assert f"file of keys {file} is no regular file: give one" in str(access.problem)
+        file.unlink()
+        file.touch(0o600)
+        file.write_bytes(whole)
+        assert access.problem is None
 
     @pytest.mark.parametrize(
         ("name", "word"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import orjson
 import pytest
@@ -341,6 +344,23 @@ def test_a_service_begins_though_its_log_is_on_a_full_disk(site: Site, monkeypat
     """A rolling update says its line in the same way; it ended the service."""
     monkeypatch.setattr("sys.stderr", Disk())
     announce(SimpleNamespace(url="http://127.0.0.1:9"), [service(site)], True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_an_update_that_fails_is_an_error_in_the_log(
+    style: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where a renewed certificate does not fit its key: in a log for machines it was no more than information."""
+    handle, numbers = MagicMock(url="http://127.0.0.1:9"), iter([signal.SIGHUP, signal.SIGTERM])
+    handle.__enter__.return_value = handle
+    handle.roll.side_effect = CityloopError("the key does not fit")
+    monkeypatch.setattr(run, "_start", lambda *_: handle)
+    monkeypatch.setattr(run, "_next", lambda *_: next(numbers))
+    monkeypatch.setattr(run, "keep_to_the_end", lambda _: None)
+    run.serve(ServiceConfig.make({"sites": [SITE], "log": style, "port": free_ports(1)[0]}))
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "not every process is new" in line]
+    assert re.search('"level":"error"' if style == "json" else r"^\S+ error ", line)
+    assert "the old ones go on: the key does not fit" in line
 
 
 def test_a_log_for_machines_holds_what_a_start_says(site: Site, caplog: pytest.LogCaptureFixture, capsys: Any) -> None:

@@ -209,6 +209,7 @@ def test_the_file_for_serve_deploy_is_taken_by_ray_serve_and_stays_on_loopback(t
     content = yaml.safe_load((tmp_path / "serve.yaml").read_text())
     said = [line for line in (tmp_path / "serve.yaml").read_text().splitlines() if line.startswith("# export ")]
     assert said == [f"# export {name}={value}" for name, value in SETTINGS.items()]
+    assert (tmp_path / "serve.yaml").stat().st_mode & 0o777 == 0o600, "it may hold the password of a database"
     parsed = ServeDeploySchema.model_validate(content)
     assert parsed.http_options.host == "127.0.0.1"
     assert [app.name for app in parsed.applications] == ["cityloop-intersections", "cityloop-drainage", "cityloop"]

@@ -80,17 +80,21 @@ def test_lost_stiffness_is_told_rings_is_logged_and_outlives_a_restart(
     again.close()
 
 
-def test_a_file_of_reports_that_is_spoilt_is_told_and_listening_begins_anew(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_file_of_reports_that_cannot_be_read_is_kept_and_listening_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, healthy: list[Decision]
 ) -> None:
-    path = tmp_path / "state" / "health" / "dampers.jansen.json"
+    path, later = tmp_path / "state" / "health" / "dampers.jansen.json", '{"heard":[],"of_a_later_version":1}'
     path.parent.mkdir(parents=True)
-    path.write_text("{")
+    path.write_text(later)
     gateway = gateway_in(tmp_path)
     assert gateway.structural is not None
     assert gateway.structural.heard(PLACE) == []
-    assert f"{path} cannot be read: what was heard before is not known" in caplog.text
+    assert f"{path} cannot be read (unknown key 'of_a_later_version'" in caplog.text
+    assert f"what was heard before is not known; it is kept as {path.name}.broken" in caplog.text
+    listen(gateway, healthy)
     gateway.close()
+    assert path.with_name(f"{path.name}.broken").read_text() == later
+    assert len(orjson.loads(path.read_bytes())["heard"]) == 1
 
 
 def test_what_is_heard_goes_over_the_stream(tmp_path: Path, healthy: list[Decision]) -> None:

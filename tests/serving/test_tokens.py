@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,8 @@ class TestTokens:
             {"aud": None},
             {"sub": None},
             {"sub": "x" * 65},
+            {"sub": "ada\n"},
+            {"sub": "\ud800"},
             {"grants": []},
             {"grants": None},
             {"grants": [{"role": "god"}]},
@@ -202,6 +205,36 @@ class TestTokenKeys:
         file.write_text(json.dumps({"keys": keys[:-1]}))
         with pytest.raises(CityloopError, match="without a key for RS256"):
             tokens_of(tmp_path, algorithm="RS256", key_file=file)
+
+    def test_a_short_key_holds_no_other_in_force(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """The set was refused as a whole, so a key that a provider had taken out of it was still accepted."""
+        (old, _), (new, _), file = pair("RS256"), pair("RS256"), tmp_path / "jwks.json"
+        short: Any = rsa.generate_private_key(65537, 1024)
+        small = json.loads(get_default_algorithms()["RS256"].to_jwk(short.public_key())) | {"kid": "small"}
+        file.write_text(json.dumps({"keys": [public_jwk("RS256", old, kid="1")]}))
+        access = tokens_of(tmp_path, algorithm="RS256", key_file=file)
+        file.write_text(json.dumps({"keys": [small, public_jwk("RS256", new, kid="2")]}))
+        assert access.identify(bearer(signed(key=new, algorithm="RS256"))).name == "jwt:dispatch"
+        for key in (old, short):
+            with pytest.raises(Unauthenticated):
+                access.identify(bearer(signed(key=key, algorithm="RS256")))
+        assert f"key of tokens {file}: one of 1024 bits is passed over" in caplog.text
+        assert access.problem is None
+
+    @pytest.mark.parametrize(
+        ("more", "word"), [({"more": "x" * (1 << 20)}, "larger than 1 MiB"), ({}, "a JWK Set of 101 keys: give 100")]
+    )
+    def test_a_request_waits_for_no_file_without_end(self, tmp_path: Path, more: dict[str, str], word: str) -> None:
+        private, file = pair("EdDSA")[0], tmp_path / "jwks.json"
+        one = public_jwk("EdDSA", private)
+        file.write_text(json.dumps({"keys": [one]}))
+        access = tokens_of(tmp_path, algorithm="EdDSA", key_file=file)
+        file.write_text(json.dumps({"keys": (1 if more else 101) * [one]} | more))
+        assert access.identify(bearer(signed(key=private, algorithm="EdDSA"))).name == "jwt:dispatch"
+        assert word in str(access.problem)
+        file.unlink()
+        os.mkfifo(file)
+        assert "is no regular file" in str(access.problem)
 
     def test_sets_that_do_not_suit_are_refused_at_the_start(self, tmp_path: Path) -> None:
         private: Any = ed25519.Ed25519PrivateKey.generate()

@@ -67,6 +67,23 @@ def test_a_full_disk_is_loud_and_loses_nothing_that_the_queue_can_hold(
     assert not log.lost
 
 
+def test_a_disk_that_recovers_as_the_log_closes_gets_every_record_once(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = AuditLog(tmp_path)
+
+    def full_until_it_closes(file: int, content: bytes) -> None:
+        monkeypatch.setattr(writer, "write", disk.write)
+        assert log._closing.wait(30)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(writer, "write", full_until_it_closes)
+    log.record(change("rollback"))
+    log.close()
+    assert kinds(tmp_path) == ["segment", "change", "stop"]
+    assert verify(tmp_path).ok
+
+
 def test_what_could_not_be_synced_is_not_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(file: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -331,7 +331,7 @@ def test_no_message_takes_time_so_far_that_bookings_are_forgotten(client: Client
     ("changes", "words"),
     [
         ({"vehicles": (*VEHICLES, VEHICLES[0])}, "two vehicles are called 'red'"),
-        ({"database": "nowhere"}, "database is no URL"),
+        ({"database": "nowhere"}, "it is no URL"),
         ({"database": "sqlite://"}, "without a file"),
         ({"timezone": "Mars/Base"}, "timezone 'Mars/Base' is unknown"),
         ({"speeds": (0.0,)}, "give numbers from 0.05 to 5"),

@@ -93,8 +93,11 @@ def test_refusals_look_like_all_others(http: TestClient) -> None:
         ("", "intersections/grid2x2", "trips are booked at transit sites alone"),
         ("wings: 2", "mine.yaml", "booking at transit/mine: .*wings"),
         ("vehicles: [{id: red, at: z}]", "mine.yaml", "no corner of site"),
+        ("database: 'db://me:secret@here:54x/b'", "mine.yaml", "booking at transit/mine: database: it is no URL: give"),
+        ("database: 5", "mine.yaml", "booking at transit/mine: database: give text"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(tmp_path: Path, booking: str, site: str, words: str) -> None:
-    with pytest.raises(CityloopError, match=words):
+    with pytest.raises(CityloopError, match=words) as caught:
         plan(tmp_path, booking, site).gateway(restore=False)
+    assert "secret" not in str(caught.value)

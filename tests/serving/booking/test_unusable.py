@@ -22,7 +22,7 @@ from serving.booking.desk import Desk
 from serving.booking.store import CHECK_BYTES, BookingStore, StoreUnusable
 from serving.booking.tables import TABLES
 from tests.serving.booking.databases import of_sqlite
-from tests.serving.booking.desks import Client, desk, reassigned, settings_of, three_zones
+from tests.serving.booking.desks import Client, desk, reassigned, refusal, settings_of, three_zones
 
 pytestmark = of_sqlite
 
@@ -193,6 +193,78 @@ def test_where_a_server_hangs_one_waits_and_all_others_are_told(one: Desk, monke
 )
 def test_drivers_are_told_how_long_to_wait_where_a_url_does_not_say(url: str, told: dict[str, int]) -> None:
     assert stores._patience(sql.make_url(url)) == told
+
+
+def test_two_processes_may_create_the_tables_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each found a table missing that the other had just created, and one of them ended."""
+    url, create = f"sqlite:///{tmp_path / 'b.db'}", TABLES.create_all
+    names = iter([table.name for table in TABLES.sorted_tables[:3]])
+
+    def behind(engine: sql.Engine) -> None:
+        """Create, but see those tables as missing that another process creates meanwhile."""
+        if name := next(names, None):
+            TABLES.tables[name].create(engine)
+            TABLES.tables[name].create(engine)
+        create(engine)
+
+    monkeypatch.setattr(TABLES, "create_all", behind)
+    store = BookingStore(url, "street")
+    assert store.revision() == 0
+    store.close()
+
+
+def test_two_processes_may_begin_with_one_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url, unlike = f"sqlite:///{tmp_path / 'b.db'}", stores._unlike
+    none = sql.select(TABLES.tables["transit_sites"]).where(sql.false())
+
+    def other_began(engine: sql.Engine) -> None:
+        monkeypatch.setattr(stores, "_unlike", unlike)
+        BookingStore(url, "street").close()
+        monkeypatch.setattr(BookingStore, "_mine", lambda *_: none)
+
+    monkeypatch.setattr(stores, "_unlike", other_began)
+    store = BookingStore(url, "street")
+    assert store.revision() == 0
+    store.close()
+
+
+def test_tables_that_cannot_be_created_are_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "b.db"
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("CREATE VIEW transit_stops AS SELECT 1")
+    with pytest.raises(CityloopError, match=r"cannot be used .*transit_stops.*: give the URL of one that can"):
+        BookingStore(f"sqlite:///{file}", "street")
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, AttributeError, FileNotFoundError])
+def test_what_a_driver_does_not_take_is_one_sentence_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def connect(*_: Any, **__: Any) -> None:
+        raise error("connect_timeout is hidden")
+
+    monkeypatch.setattr("sqlite3.dbapi2.connect", connect)
+    with pytest.raises(CityloopError, match=f"database sqlite:///b.db cannot be used .*, {error.__name__}") as caught:
+        BookingStore("sqlite:///b.db?password=hidden", "street")
+    assert "hidden" not in str(caught.value)
+
+
+def test_an_id_that_no_database_looks_for_is_unknown(one: Desk) -> None:
+    """PostgreSQL takes no text with NUL; it was a 500."""
+    client = Client(one)
+
+    def postgresql(*about: Any) -> None:
+        if any("\0" in str(value) for value in about[3]):
+            raise sql.exc.DataError("", None, Exception("PostgreSQL text fields cannot contain NUL (0x00) bytes"))
+
+    sql.event.listen(one._store._engine, "before_cursor_execute", postgresql)
+    for answer in (
+        client.get("bookings/a%00b"),
+        client.cancel("a%00b", 0.0),
+        client.event(0.0, "red", "boarded", booking="a\0b"),
+    ):
+        assert refusal(answer)[:2] == (404, "booking")
 
 
 def test_mysql_tells_ids_apart_that_differ_in_case_alone() -> None:

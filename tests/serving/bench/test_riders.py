@@ -8,7 +8,7 @@ import pytest
 
 from envs import CityloopError, load_scenario
 from envs.transit.scenarios import TransitScenario
-from serving.booking.demo import play
+from serving.bench.riders.play import play
 
 
 def hcmc(**changes: Any) -> TransitScenario:

@@ -25,10 +25,10 @@ from envs.transit.network import day_of, load_site
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
 from envs.transit.sources.day import Day
+from serving.bench.riders.day import BEGIN, SimulatedDay
 from serving.booking.desk import Desk
 from serving.booking.places import DAY_S
 from serving.booking.settings import BookingSettings, Vehicle, fleet_of
-from serving.booking.simulated import BEGIN, SimulatedDay
 from serving.booking.zones import Zones
 from serving.config import SiteConfig
 from serving.gateway import Gateway
