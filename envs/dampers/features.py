@@ -48,9 +48,13 @@ floor as shares of the building's; ``…_size``: logarithms of those peaks."""
 NEIGHBOUR_FEATURES = ("drift_now", "rate_now", "force_now", "level", "above_now", "there")
 """Columns of the part ``neighbours``: means over the dampers of adjacent storeys, and half their number."""
 
-REGULATORS = {"now": Weights(0.03, 1.7, 1.0), "soon": Weights(0.03, 1.7, 7.0), "late": Weights(0.2, 2.1, 15.0)}
-"""Regulators whose wanted forces are features, named by the delay of commands: weights found by a search for LQG on the
-six-storey frame without delay and with 10 ms, and those without delay with the lead for half as much."""
+REGULATORS = {
+    "now": Weights(accel=0.03, effort=1.7, lead_ms=1.0),  # commands without delay: found by a search
+    "soon": Weights(accel=0.03, effort=1.7, lead_ms=7.0),  # commands delayed by 5 ms: those of "now", and more lead
+    "late": Weights(accel=0.2, effort=2.1, lead_ms=15.0),  # commands delayed by 10 ms: found by a search
+}
+"""Regulators whose wanted forces are features, named by the delay of commands; the searches were for LQG on the
+six-storey frame."""
 
 MODES = 3
 """Number of modes in the features; zeros for modes that the frame lacks."""
