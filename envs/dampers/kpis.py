@@ -37,7 +37,7 @@ KPIS = {
 BARE = ", no dampers"
 """Suffix of a storey's name for values of the building without dampers."""
 
-LEAST = 1e-9
+LEAST_PEAK = 1e-9
 """Least uncontrolled peak, so that ratios stay finite without motion."""
 
 
@@ -61,7 +61,7 @@ class Tally:
         self._weight_n = building.weight_n
         peaks = np.abs(uncontrolled).max(axis=2).T
         means = np.sqrt((uncontrolled**2).mean(axis=2)).T
-        self.uncontrolled, self._uncontrolled_rms = np.maximum(peaks, LEAST), np.maximum(means, LEAST)
+        self.uncontrolled, self._uncontrolled_rms = np.maximum(peaks, LEAST_PEAK), np.maximum(means, LEAST_PEAK)
         n, copies = self._n, len(uncontrolled)
         self.unit = np.stack([self.uncontrolled[:n].max(axis=0), self.uncontrolled[n : 2 * n].max(axis=0)])
         self._count = decisions

@@ -16,7 +16,7 @@ PANEL_IN = 5.5
 """Width of a panel in inches; its height follows the network's shape."""
 
 GATE = "#0072B2"
-LARGEST, LEAST = 900.0, 0.002
+LARGEST_AREA, LEAST_DRAWN = 900.0, 0.002
 """Area of the largest circle, in points; a smaller share of the largest value is not drawn."""
 
 NEAR = 0.07
@@ -45,10 +45,10 @@ def draw_map(site: DrainageSite, found: Mapping[str, Mapping[str, float]], indic
     near = NEAR * width
     for axes, (name, values) in zip(panels, found.items(), strict=False):
         _network(axes, site)
-        labelled = [node for node in site.nodes if values.get(node.id, 0.0) > LEAST * most]
+        labelled = [node for node in site.nodes if values.get(node.id, 0.0) > LEAST_DRAWN * most]
         for node in labelled:
             value = values[node.id]
-            area = LARGEST * value / most
+            area = LARGEST_AREA * value / most
             axes.scatter(node.x, node.y, s=area, color="#D55E00", alpha=0.45, lw=0, zorder=3)
             beside = any(_above(node, other, near) for other in labelled)
             _name(axes, node, f"{node.id}: {_number(value)}", area, beside)

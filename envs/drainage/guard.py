@@ -37,7 +37,7 @@ GATE = np.dtype(
 )
 """Data of a gate for the rules, with the bottom of its tank and the depth from which that counts as full."""
 
-STEP, DWELL_S, MOST, LEAST, MARGIN_M = range(5)
+STEP, DWELL_S, MOST_MOVES, LEAST_STEP, MARGIN_M = range(5)
 """Limits of the timing: largest step of a decision, least rest, most moves of a day, least movement; and the least
 height of the tank's level over the tide.
 """
@@ -128,13 +128,13 @@ def _setting(
         wanted, why = fail_safe, NO_LEVEL
     if wanted < 0.0 or wanted > 1.0:
         wanted, why = min(max(wanted, 0.0), 1.0), RANGE
-    if abs(wanted - now) > CLOSE and moves >= limits[MOST]:
+    if abs(wanted - now) > CLOSE and moves >= limits[MOST_MOVES]:
         wanted, why = now, MOVES
     if abs(wanted - now) > CLOSE and still_s < limits[DWELL_S]:
         wanted, why = now, DWELL
     if abs(wanted - now) > step + CLOSE:
         wanted, why = (min(now + step, 1.0) if wanted > now else max(now - step, 0.0)), RATE
-    if wanted != now and abs(wanted - now) < limits[LEAST] - CLOSE:
+    if wanted != now and abs(wanted - now) < limits[LEAST_STEP] - CLOSE:
         wanted, why = now, DEADBAND
     return wanted, why
 
