@@ -15,7 +15,7 @@ UNITS = {"overflow_m3": "overflow (m³)", "flooded_h": "hours flooded"}
 PANEL_IN = 5.5
 """Width of a panel in inches; its height follows the network's shape."""
 
-GATE = "#0072B2"
+GATE_COLOUR = "#0072B2"
 LARGEST_AREA, LEAST_DRAWN = 900.0, 0.002
 """Area of the largest circle, in points; a smaller share of the largest value is not drawn."""
 
@@ -85,14 +85,14 @@ def _network(axes: Any, site: DrainageSite) -> None:
     for link in site.links:
         a, b = site.nodes[link.start], site.nodes[link.end]
         gate = link.id in controlled
-        axes.plot([a.x, b.x], [a.y, b.y], color=GATE if gate else "0.75", lw=3.0 if gate else 1.2, zorder=1)
+        axes.plot([a.x, b.x], [a.y, b.y], color=GATE_COLOUR if gate else "0.75", lw=3.0 if gate else 1.2, zorder=1)
         if gate:
             steep = abs(b.y - a.y) > abs(b.x - a.x)
             place, ha, va = ((6, 0), "left", "center") if steep else ((0, -5), "center", "top")
             at = {"xytext": place, "textcoords": "offset points", "ha": ha, "va": va}
             middle = ((a.x + b.x) / 2, (a.y + b.y) / 2)
-            axes.annotate(link.id, middle, size=7, color=GATE, zorder=5, **at)
-    axes.plot([], [], color=GATE, lw=3.0, label="controlled")
+            axes.annotate(link.id, middle, size=7, color=GATE_COLOUR, zorder=5, **at)
+    axes.plot([], [], color=GATE_COLOUR, lw=3.0, label="controlled")
     for kind, (marker, size) in MARKERS.items():
         mine = [node for node in site.nodes if node.kind == kind]
         places = [n.x for n in mine], [n.y for n in mine]

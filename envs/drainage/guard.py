@@ -31,7 +31,7 @@ the next decision. That is for decisions so far apart; where they are further, t
 
 CLOSE = 1e-9
 
-GATE = np.dtype(
+GATE_BOUNDS = np.dtype(
     [(name, np.int64) for name in ("tank", "tide", "pump")]
     + [(name, np.float64) for name in ("static", "fail_safe", "invert_m", "brim_m")]
 )
@@ -58,7 +58,7 @@ class DrainageGuard:
 
     def __init__(self, site: DrainageSite):
         self.site = site
-        self._gates = np.array([_about(gate, site) for gate in site.gates], dtype=GATE)
+        self._gates = np.array([_bounds(gate, site) for gate in site.gates], dtype=GATE_BOUNDS)
         self._tidal = any(gate.tide >= 0 for gate in site.gates)
         timing = site.timing
         step = timing.rate_per_min * timing.decision_s / 60.0
@@ -103,8 +103,8 @@ class DrainageGuard:
         return may, changes
 
 
-def _about(gate: Gate, site: DrainageSite) -> tuple[float, ...]:
-    """A row of `GATE`."""
+def _bounds(gate: Gate, site: DrainageSite) -> tuple[float, ...]:
+    """A row of `GATE_BOUNDS`."""
     tank = site.tanks[gate.tank] if gate.tank >= 0 else None
     depths = (tank.invert_m, NEARLY_FULL * tank.full_m) if tank else (0.0, 0.0)
     return (gate.tank, gate.tide, gate.kind == "pump", gate.static, gate.fail_safe, *depths)
@@ -154,7 +154,7 @@ _column, _row = types.Array(real, 1, "A", readonly=True), real[::1]
 _rows = real[:, ::1]
 
 
-@njit(boolean(*[_column] * 5, _row, _row, int8[::1], from_dtype(GATE)[::1], _column), cache=True)
+@njit(boolean(*[_column] * 5, _row, _row, int8[::1], from_dtype(GATE_BOUNDS)[::1], _column), cache=True)
 def _limit(
     now: np.ndarray,
     still_s: np.ndarray,
@@ -202,7 +202,7 @@ def _limit(
     return ruled
 
 
-@njit(void(_rows, _rows, _rows, int8[:, ::1], from_dtype(GATE)[::1], whole, _column), cache=True)
+@njit(void(_rows, _rows, _rows, int8[:, ::1], from_dtype(GATE_BOUNDS)[::1], whole, _column), cache=True)
 def _limit_all(
     inputs: np.ndarray,
     asked: np.ndarray,
