@@ -34,7 +34,7 @@ KPIS = {
 """Indicator → definition."""
 
 
-class Ledger:
+class Account:
     """Overflow and volumes of one simulation, decision by decision and in the end.
 
     Args:

@@ -44,14 +44,14 @@ class Moment:
     speed: float
 
 
-def take(service: Service, site: TransitSite, duration_s: float) -> Readings:
+def take(service: Service, site: TransitSite) -> Readings:
     """The present readings of a simulated service."""
     riders, now_s, timing = service.riders, service.now_s, site.timing
     first, until = np.searchsorted(riders.known_s, [now_s - timing.recent_s, now_s], side="left")
     recent = np.arange(first, until)
     moment = Moment(
         now_s,
-        now_s if np.isfinite(now_s) else duration_s,
+        now_s,
         ~service.free & (service.fleet.shift_s[:, BEGIN] <= now_s),
         service.standing,
         service.travelling,

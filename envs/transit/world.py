@@ -130,7 +130,7 @@ class TransitWorld(World):
             service.send(int(idle[k]), node)
 
     def _readings(self) -> Readings:
-        self._now = census.take(self.service, self.site, self.scenario.duration_s)
+        self._now = census.take(self.service, self.site)
         return self._now
 
     def _since_last(self, before_s: float) -> dict[str, Any]:
