@@ -133,7 +133,7 @@ class Breakdowns(Frozen):
     repair_s: float = Field(default=3600.0, gt=0, le=1e6)
 
 
-class Streets(Frozen):
+class StreetNoise(Frozen):
     """Deviation of actual travel times from those that the dispatcher knows; see `kernel.unforeseen`.
 
     Attributes:

@@ -49,24 +49,24 @@ EVENT_ROWS = 12
 
 @within
 def move(
-    v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None
+    v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, actual: Unforeseen | None
 ) -> None:
     """Let one vehicle drive and serve stops until a given time."""
-    while _is_due(v, until_s, fleet, riders, roads, log, streets):
+    while _is_due(v, until_s, fleet, riders, roads, log, actual):
         target = fleet.node[v, 0] if fleet.length[v] > 0 else fleet.heading[v]
         at = fleet.at[v]
         if at != target:
             following = roads.hop[at, target]
-            if streets is not None:
-                unforeseen.enter(v, at, following, fleet.at_s[v], roads, streets)
+            if actual is not None:
+                unforeseen.enter(v, at, following, fleet.at_s[v], roads, actual)
             fleet.metres[v] += roads.metres[at, following]
             fleet.battery[v, LEFT] -= roads.metres[at, following]
             fleet.at_s[v] = arrive(fleet.at_s[v], roads.free_s[at, following], roads.speed, roads.slot_s)
             fleet.at[v] = following
-            if streets is None:
+            if actual is None:
                 _come(v, fleet, log)
         elif fleet.length[v] > 0:
-            _serve(v, fleet, riders, roads, log, streets)
+            _serve(v, fleet, riders, roads, log, actual)
         else:
             _stand(v, fleet, log)
         plans.update_due(v, fleet)
@@ -74,11 +74,11 @@ def move(
 
 @within
 def _is_due(
-    v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None
+    v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, actual: Unforeseen | None
 ) -> bool:
     """Whether a vehicle reaches a node by a given time, and has something to do there by then."""
-    if streets is not None:
-        if not unforeseen.reach(v, until_s, fleet, riders, roads, streets):
+    if actual is not None:
+        if not unforeseen.reach(v, until_s, fleet, riders, roads, actual):
             return False
         _come(v, fleet, log)
     return fleet.due_s[v] <= until_s
@@ -100,15 +100,15 @@ def _stand(v: int, fleet: Fleet, log: Log) -> None:
 
 
 @within
-def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
+def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, actual: Unforeseen | None) -> None:
     """Begin or end a driver's break or a stay at a charger."""
     r, sign, begin_s, gained_m = fleet.rider[v, 0], 1, fleet.at_s[v], 0.0
     charges = riders.state[r] == CHARGING
-    if streets is not None:
-        if charges and fleet.pick[v, 0] and not unforeseen.takes_its_turn(v, fleet, riders, roads, streets):
+    if actual is not None:
+        if charges and fleet.pick[v, 0] and not unforeseen.takes_its_turn(v, fleet, riders, roads, actual):
             return
         if fleet.pick[v, 0]:
-            unforeseen.excuse(v, False, max(begin_s, fleet.floor_s[v, 0]), fleet, riders, streets, log)
+            unforeseen.excuse(v, False, max(begin_s, fleet.floor_s[v, 0]), fleet, riders, actual, log)
     if fleet.pick[v, 0]:
         kind = events.PLUGGED_IN if charges else events.RESTED
         begin_s = max(begin_s, fleet.floor_s[v, 0])
@@ -126,17 +126,17 @@ def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets
 
 
 @within
-def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
+def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, actual: Unforeseen | None) -> None:
     """Serve the first stop of a plan: the vehicle is there, and it is time."""
     r, at = np.int64(fleet.rider[v, 0]), fleet.at[v]
     if plans.is_pause(r, riders):
-        _pause(v, fleet, riders, roads, log, streets)
+        _pause(v, fleet, riders, roads, log, actual)
         return
     if riders.state[r] == CANCELLED or riders.state[r] == ABSENT:
         _pass(v, fleet, riders, roads, log)
         return
-    if streets is not None:
-        unforeseen.excuse(v, True, fleet.due_s[v], fleet, riders, streets, log)
+    if actual is not None:
+        unforeseen.excuse(v, True, fleet.due_s[v], fleet, riders, actual, log)
     if fleet.pick[v, 0]:
         begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
         note_drive(v, begin_s, fleet, log)
@@ -188,11 +188,11 @@ def leave_out(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads:
 
 
 @compiled
-def move_all(until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
+def move_all(until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, actual: Unforeseen | None) -> None:
     """Let all vehicles drive and serve stops until a given time."""
     for v in range(len(fleet.at)):
-        if streets is not None or fleet.due_s[v] <= until_s:
-            move(v, until_s, fleet, riders, roads, log, streets)
+        if actual is not None or fleet.due_s[v] <= until_s:
+            move(v, until_s, fleet, riders, roads, log, actual)
 
 
 @compiled
@@ -260,7 +260,7 @@ def run(
     mode: int,
     anew: np.ndarray,
     log: Log,
-    streets: Unforeseen | None,
+    actual: Unforeseen | None,
 ) -> None:
     """Advance time, and process requests, cancellations and breakdowns on the way.
 
@@ -277,27 +277,27 @@ def run(
         mode: `insertion.EVERYWHERE` or `insertion.AT_THE_END`.
         anew: terms of a new promise after a breakdown; see `breakdowns`.
         log: with room for `EVENT_ROWS` rows a rider concerned, two a vehicle, and those of `breakdowns`.
-        streets: actual travel times; None: those that the dispatcher knows.
+        actual: actual travel times; None: those that the dispatcher knows.
     """
     begins, bounds, mine = np.zeros(PLAN), np.zeros(len(fleet.at)), weights.copy()
     count, vehicles = len(riders.origin), len(fleet.at)
     for k in range(len(agenda)):
         now_s = agenda_s[k]
-        move_all(now_s, fleet, riders, roads, log, streets)
+        move_all(now_s, fleet, riders, roads, log, actual)
         r = agenda[k]
         if r >= count + vehicles:
             v = r - count - vehicles
             breakdowns.repair(v, fleet.at[v], now_s, fleet, log)
         elif r >= count:
-            if streets is not None:  # the driver reports when it will be at the next corner
-                unforeseen.reach(r - count, np.inf, fleet, riders, roads, streets)
+            if actual is not None:  # the driver reports when it will be at the next corner
+                unforeseen.reach(r - count, np.inf, fleet, riders, roads, actual)
             breakdowns.break_down(r - count, now_s, fleet, riders, roads, weights, anew, begins, bounds, log)
         elif r >= 0:
             mine[insertion.WAIT] = weights[insertion.WAIT] * urgency[riders.origin[r]]
             answer(r, now_s, fleet, riders, roads, mine, mode, begins, bounds, log)
         else:
             withdraw(-1 - r, now_s, fleet, riders, roads, log)
-    move_all(until_s, fleet, riders, roads, log, streets)
+    move_all(until_s, fleet, riders, roads, log, actual)
 
 
 @compiled
