@@ -25,7 +25,7 @@ from envs.transit.kernel.fleet import (
     new_fleet,
     new_riders,
 )
-from envs.transit.kernel.travel_times import arrive, roads_of
+from envs.transit.kernel.travel_times import arrive, travel_times_of
 from envs.transit.kernel.unforeseen import Unforeseen, unforeseen
 from envs.transit.matrices import Matrices
 from envs.transit.record import events
@@ -62,7 +62,9 @@ class Service:
     def __init__(self, scenario: TransitScenario, site: TransitSite, day: Day, seed: int, dispatch: Dispatch | None):
         self._ranged = any(crew.range_km for crew in scenario.crews)
         places = charging.places_of(scenario.charging, site) if self._ranged else charging.NOWHERE
-        self.roads = roads_of(site.matrices, day.speed, day.slot_s, places[:, charging.NODE] if self._ranged else None)
+        self.roads = travel_times_of(
+            site.matrices, day.speed, day.slot_s, places[:, charging.NODE] if self._ranged else None
+        )
         self.batteries = charging.batteries(scenario, seed)
         self.fleet = self._vehicles(scenario, site, seed)
         self.walk_m = np.zeros(len(day.origin)) if day.walk_m is None else day.walk_m
@@ -276,7 +278,7 @@ def warm_up(disturbed: bool = False) -> None:
         disturbed: also for streets whose times are not known.
     """
     ends = np.array([0, 1]), np.array([1, 0])
-    roads = roads_of(Matrices(2, *ends, np.full(2, 60.0), np.full(2, 500.0)), np.ones(1), 300.0)
+    roads = travel_times_of(Matrices(2, *ends, np.full(2, 60.0), np.full(2, 500.0)), np.ones(1), 300.0)
     fleet = new_fleet(np.array([0]), np.array([[4, 1]]), np.array([[0.0, 1e5]]))
     one = np.array([0])
     riders = new_riders(one, one + 1, one, one, one + 600, one + 60.0, one + 600, np.array([[1, 0]]))

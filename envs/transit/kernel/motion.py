@@ -38,7 +38,7 @@ from envs.transit.kernel.fleet import (
 )
 from envs.transit.kernel.jit import compiled, within
 from envs.transit.kernel.journal import note_drive, write
-from envs.transit.kernel.travel_times import Roads, arrive
+from envs.transit.kernel.travel_times import TravelTimes, arrive
 from envs.transit.kernel.unforeseen import Unforeseen
 from envs.transit.record import events
 from envs.transit.record.events import Log
@@ -49,7 +49,7 @@ EVENT_ROWS = 12
 
 @within
 def move(
-    v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, actual: Unforeseen | None
+    v: int, until_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log, actual: Unforeseen | None
 ) -> None:
     """Let one vehicle drive and serve stops until a given time."""
     while _is_due(v, until_s, fleet, riders, roads, log, actual):
@@ -74,7 +74,7 @@ def move(
 
 @within
 def _is_due(
-    v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, actual: Unforeseen | None
+    v: int, until_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log, actual: Unforeseen | None
 ) -> bool:
     """Whether a vehicle reaches a node by a given time, and has something to do there by then."""
     if actual is not None:
@@ -100,7 +100,7 @@ def _stand(v: int, fleet: Fleet, log: Log) -> None:
 
 
 @within
-def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, actual: Unforeseen | None) -> None:
+def _pause(v: int, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log, actual: Unforeseen | None) -> None:
     """Begin or end a driver's break or a stay at a charger."""
     r, sign, begin_s, gained_m = fleet.rider[v, 0], 1, fleet.at_s[v], 0.0
     charges = riders.state[r] == CHARGING
@@ -126,7 +126,7 @@ def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, actual:
 
 
 @within
-def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, actual: Unforeseen | None) -> None:
+def _serve(v: int, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log, actual: Unforeseen | None) -> None:
     """Serve the first stop of a plan: the vehicle is there, and it is time."""
     r, at = np.int64(fleet.rider[v, 0]), fleet.at[v]
     if plans.is_pause(r, riders):
@@ -163,7 +163,7 @@ def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, actual:
 
 
 @within
-def _pass(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+def _pass(v: int, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log) -> None:
     """Pass a stop of a rider who is gone, taking the time that was planned for it."""
     r, pick = fleet.rider[v, 0], fleet.pick[v, 0]
     begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
@@ -174,7 +174,7 @@ def _pass(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
 
 
 @within
-def leave_out(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+def leave_out(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes) -> None:
     """Take a rider who withdrew, or did not appear, out of a plan, or only out of the vehicle's load.
 
     If the battery would not last for the rest of the plan without the rider's stops (see
@@ -188,7 +188,9 @@ def leave_out(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads:
 
 
 @compiled
-def move_all(until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, actual: Unforeseen | None) -> None:
+def move_all(
+    until_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log, actual: Unforeseen | None
+) -> None:
     """Let all vehicles drive and serve stops until a given time."""
     for v in range(len(fleet.at)):
         if actual is not None or fleet.due_s[v] <= until_s:
@@ -201,7 +203,7 @@ def answer(
     now_s: float,
     fleet: Fleet,
     riders: Riders,
-    roads: Roads,
+    roads: TravelTimes,
     weights: np.ndarray,
     mode: int,
     begins: np.ndarray,
@@ -235,7 +237,7 @@ def fits_somewhere(r: int, fleet: Fleet, riders: Riders) -> bool:
 
 
 @compiled
-def withdraw(r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+def withdraw(r: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log) -> None:
     """Cancel a rider's request, unless aboard by now."""
     if riders.state[r] == UNKNOWN or riders.state[r] == WAITING:
         v = riders.vehicle[r]
@@ -254,7 +256,7 @@ def run(
     until_s: float,
     fleet: Fleet,
     riders: Riders,
-    roads: Roads,
+    roads: TravelTimes,
     weights: np.ndarray,
     urgency: np.ndarray,
     mode: int,
@@ -307,7 +309,7 @@ def reassign(
     now_s: float,
     fleet: Fleet,
     riders: Riders,
-    roads: Roads,
+    roads: TravelTimes,
     weights: np.ndarray,
     urgency: np.ndarray,
     log: Log,
@@ -355,7 +357,7 @@ def reassign(
 
 
 @within
-def _needs(v: int, r: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
+def _needs(v: int, r: int, fleet: Fleet, riders: Riders, roads: TravelTimes) -> bool:
     """Whether a vehicle's battery lasts for its plan, but would not without a rider's stops."""
     if battery_range.lasts_without(v, r, fleet, riders, roads):
         return False
@@ -363,7 +365,7 @@ def _needs(v: int, r: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
 
 
 @compiled
-def send(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+def send(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log) -> None:
     """Send an idle vehicle to a node; it can be redirected, or given a rider, at any node on the way.
 
     It stays if its driver's break would begin too late there, or the battery would not last from there to a charger.

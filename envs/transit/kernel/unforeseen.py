@@ -22,7 +22,7 @@ from envs.transit.kernel.charging import Chargers
 from envs.transit.kernel.fleet import END, NOBODY, PLAN, Fleet, Riders
 from envs.transit.kernel.jit import within
 from envs.transit.kernel.journal import write
-from envs.transit.kernel.travel_times import Roads, arrive
+from envs.transit.kernel.travel_times import TravelTimes, arrive
 from envs.transit.record import events
 from envs.transit.record.events import Log
 
@@ -136,7 +136,7 @@ def _waves(count: int, slots: int, rng: np.random.Generator) -> np.ndarray:
 
 
 @within
-def enter(v: int, start: int, end: int, time_s: float, roads: Roads, actual: Unforeseen) -> None:
+def enter(v: int, start: int, end: int, time_s: float, roads: TravelTimes, actual: Unforeseen) -> None:
     """Draw when a vehicle that enters a road reaches its end."""
     slot = min(int(time_s // actual.slot_s), actual.factor.shape[1] - 1)
     takes_s = roads.free_s[start, end] * actual.factor[actual.road[start, end], slot]
@@ -144,7 +144,7 @@ def enter(v: int, start: int, end: int, time_s: float, roads: Roads, actual: Unf
 
 
 @within
-def reach(v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, actual: Unforeseen) -> bool:
+def reach(v: int, until_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, actual: Unforeseen) -> bool:
     """Whether a vehicle is at its node by a given time; updates its plan by what the dispatcher has learnt by then.
 
     An overdue vehicle is expected at any moment.
@@ -162,7 +162,7 @@ def reach(v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, ac
 
 
 @within
-def learn(v: int, at_s: float, fleet: Fleet, riders: Riders, roads: Roads, actual: Unforeseen) -> None:
+def learn(v: int, at_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, actual: Unforeseen) -> None:
     """Correct the time at which a vehicle is at its node; lateness that this adds is attributed to actual."""
     if at_s != fleet.at_s[v]:
         fleet.at_s[v] = at_s
@@ -170,7 +170,7 @@ def learn(v: int, at_s: float, fleet: Fleet, riders: Riders, roads: Roads, actua
 
 
 @within
-def _reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads, actual: Unforeseen) -> None:
+def _reckon(v: int, fleet: Fleet, riders: Riders, roads: TravelTimes, actual: Unforeseen) -> None:
     """Recompute a vehicle's plan, and add the resulting lateness to that caused by actual."""
     before_s = np.zeros(PLAN)
     for k in range(fleet.length[v]):
@@ -223,7 +223,7 @@ def excuse(v: int, party: bool, time_s: float, fleet: Fleet, riders: Riders, act
 
 
 @within
-def takes_its_turn(v: int, fleet: Fleet, riders: Riders, roads: Roads, actual: Unforeseen) -> bool:
+def takes_its_turn(v: int, fleet: Fleet, riders: Riders, roads: TravelTimes, actual: Unforeseen) -> bool:
     """Whether a vehicle that comes late to a charger finds a place that is free for the length of its stay.
 
     If not, it waits there until one is free, and its stay and the rest of its plan are put off.
