@@ -11,9 +11,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from envs.core.readings import Readings
+from envs.transit.settings import SCORE_RANGE
 from envs.transit.site import TransitSite
 from envs.transit.standby import USUAL, Reckoning, stand_by
-from envs.transit.terms import SCORE_RANGE
 
 PSEUDO_REQUESTS = 0.5
 """Added to the recent requests of a zone, so that a zone without any still gets a vehicle now and then."""

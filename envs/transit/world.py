@@ -23,10 +23,10 @@ from envs.transit.record import events
 from envs.transit.record.ledger import Ledger
 from envs.transit.record.periods import by_period, periods
 from envs.transit.scenarios import TransitScenario
+from envs.transit.settings import URGENCY_BASE
 from envs.transit.site import TransitSite
 from envs.transit.sources.day import Day
 from envs.transit.targets import sends
-from envs.transit.terms import URGENCY_BASE
 
 if TYPE_CHECKING:
     from envs.transit.service import Service

@@ -34,8 +34,8 @@ from envs.transit.kernel.travel_times import TravelTimes, arrive, leave_by
 
 if TYPE_CHECKING:
     from envs.transit.scenarios import TransitScenario
+    from envs.transit.settings import Charging
     from envs.transit.site import TransitSite
-    from envs.transit.terms import Charging
 
 LEAST_S = 600.0
 """Shortest stay that is planned before a booking or the end of a shift, unless less is enough."""

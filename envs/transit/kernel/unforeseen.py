@@ -28,8 +28,8 @@ from envs.transit.record.events import Log
 
 if TYPE_CHECKING:
     from envs.transit.scenarios import TransitScenario
+    from envs.transit.settings import StreetNoise
     from envs.transit.site import TransitSite
-    from envs.transit.terms import StreetNoise
 
 SAMPLES = 4
 """Draws of a factor in `lasting_s`."""

@@ -37,8 +37,8 @@ from envs.transit.live.driver_breaks import Breaks
 from envs.transit.live.idle import IdleVehicles
 from envs.transit.live.offers import Offer, Trip, offer_of
 from envs.transit.record import events
+from envs.transit.settings import URGENCY_BASE, Charging
 from envs.transit.site import TransitSite
-from envs.transit.terms import URGENCY_BASE, Charging
 
 USUAL = Charging()
 """Default terms of charging."""

@@ -8,9 +8,9 @@ from envs.transit.kernel.fleet import NOBODY, new_fleet, new_riders
 from envs.transit.kernel.travel_times import travel_times_of
 from envs.transit.kernel.unforeseen import Unforeseen
 from envs.transit.matrices import Matrices
+from envs.transit.settings import Costs, Promise, Timing
 from envs.transit.site import Node, Road, TransitSite
 from envs.transit.sources.day import zones_of
-from envs.transit.terms import Costs, Promise, Timing
 
 
 def street(nodes=10, seconds=60.0, metres=500.0, chargers=None):

@@ -17,7 +17,7 @@ from envs.transit.network import load_site
 from envs.transit.record import events, promises
 from envs.transit.record.events import DELAYED, DROPPED_OFF, PICKED_UP, new_log
 from envs.transit.record.ledger import Ledger
-from envs.transit.terms import StreetNoise
+from envs.transit.settings import StreetNoise
 from tests.envs.transit import brute
 from tests.envs.transit.small import crowd, garage, street, streets, town
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from envs.transit.settings import Walk
 from envs.transit.site import Node
 from envs.transit.sources.day import plain_day
 from envs.transit.sources.walking import WEARY, Stops, to_stops
-from envs.transit.terms import Walk
 from tests.envs.transit.own import NODES, REQUESTS, write
 from tests.envs.transit.small import town
 

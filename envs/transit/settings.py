@@ -1,6 +1,6 @@
-"""The terms on which a fleet works: promises to riders, shifts and vehicles, disturbances, and the objective.
+"""Settings of a fleet: promises to riders, shifts and vehicles, disturbances, and the objective.
 
-Parts of `scenarios.TransitScenario`; towns and their demand are described in `sources`.
+Parts of `scenarios.TransitScenario`; those of towns and their demand are in `sources.settings`.
 """
 
 from __future__ import annotations
