@@ -177,7 +177,7 @@ SPARE = 3.0
 """A building is refused if even so many times its stiffness would not bear its weight. Shipped ones have 7 to 54 times
 what they need, those on soft bearings less than once, and one in kN/m has a hundredth."""
 
-LEAST, MOST = 1e-3, 1e15
+LEAST_SOLVABLE, MOST_SOLVABLE = 1e-3, 1e15
 """Range of masses in kg and stiffnesses in N/m in which the equations can be solved, far beyond real buildings."""
 
 
@@ -190,8 +190,9 @@ def _one_of(building: Building, *names: str) -> None:
 def _sized(building: Building, n: int) -> None:
     for name in ("mass_kg", "stiffness_n_m"):
         for value in getattr(building, name) or ():
-            if not LEAST <= value <= MOST:
-                raise ValueError(f"{name} holds {value:g}: give numbers above 0, from {LEAST:g} to {MOST:g}")
+            if not LEAST_SOLVABLE <= value <= MOST_SOLVABLE:
+                spread = f"{LEAST_SOLVABLE:g} to {MOST_SOLVABLE:g}"
+                raise ValueError(f"{name} holds {value:g}: give numbers above 0, from {spread}")
     for ratio in np.atleast_1d(building.damping_ratio or 0.0).tolist():
         if ratio >= 1:
             raise ValueError(f"damping_ratio is {ratio:g}: give a share of critical damping, 0.03 for 3 %")

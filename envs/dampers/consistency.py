@@ -10,8 +10,8 @@ from envs.core.consistency import Plausible, Rule
 from envs.core.readings import Readings
 from envs.dampers.site import DampersSite
 
-LEAST = 0.2
-"""Residuals are relative to recent peaks, and those count as at least this share of the typical value."""
+ADDED_SHARE = 0.2
+"""Share of the typical value that is added to recent peaks, to which residuals are relative."""
 
 EXACT = 1e-6
 """Tolerance of values that the acquisition unit computes: rounding."""
@@ -76,11 +76,11 @@ class DampersConsistency:
         strongest = self._device.steady_force_n(rate_m_s, 1.0) * self._counts
         heard = (np.abs(force) <= self._range_n) & (now["silent_s"] <= 0)  # and believed by the acquisition unit
         peak = now["drift_peak_mm"]
-        drifts = (peak + LEAST * self._drift_mm)[self._storeys]
+        drifts = (peak + ADDED_SHARE * self._drift_mm)[self._storeys]
         return {
             "stroke": np.abs(stroke - drift[self._storeys]) / drifts,
             "motion": np.abs(now["accel_m_s2"] - now["accel_est_m_s2"])
-            / (now["accel_peak_m_s2"] + LEAST * self._accel),
+            / (now["accel_peak_m_s2"] + ADDED_SHARE * self._accel),
             "heard": np.where(heard, np.abs(force - known) / self._full_n, 0.0),
             "strong": (np.abs(force) - strongest) / self._full_n,
             "peak": (np.abs(drift) - peak) / self._drift_mm,

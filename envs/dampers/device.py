@@ -32,8 +32,8 @@ class Hysteresis(Frozen):
     """Bouc-Wen: z' = A r − γ |r| z |z|ⁿ⁻¹ − β r |z|ⁿ for a rate r (Wen 1976), n 1 or 2.
 
     Attributes:
-        a: stiffness at z = 0, in units of z a metre.
-        gamma, beta: shape, in units of 1/zⁿ a metre times A's.
+        a: stiffness at z = 0, in units of z/m.
+        gamma, beta: shape, in units of 1/(m·zⁿ⁻¹).
         n: sharpness.
     """
 

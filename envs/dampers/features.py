@@ -48,9 +48,13 @@ floor as shares of the building's; ``…_size``: logarithms of those peaks."""
 NEIGHBOUR_FEATURES = ("drift_now", "rate_now", "force_now", "level", "above_now", "there")
 """Columns of the part ``neighbours``: means over the dampers of adjacent storeys, and half their number."""
 
-REGULATORS = {"now": Weights(0.03, 1.7, 1.0), "soon": Weights(0.03, 1.7, 7.0), "late": Weights(0.2, 2.1, 15.0)}
-"""Regulators whose wanted forces are features, named by the delay of commands: weights found by a search for LQG on the
-six-storey frame without delay and with 10 ms, and those without delay with the lead for half as much."""
+REGULATORS = {
+    "now": Weights(accel=0.03, effort=1.7, lead_ms=1.0),  # commands without delay: found by a search
+    "soon": Weights(accel=0.03, effort=1.7, lead_ms=7.0),  # commands delayed by 5 ms: those of "now", and more lead
+    "late": Weights(accel=0.2, effort=2.1, lead_ms=15.0),  # commands delayed by 10 ms: found by a search
+}
+"""Regulators whose wanted forces are features, named by the delay of commands; the searches were for LQG on the
+six-storey frame."""
 
 MODES = 3
 """Number of modes in the features; zeros for modes that the frame lacks."""
@@ -75,7 +79,7 @@ STATE_FEATURES = ("drift_now", "rate_now", "accel_now", "force_now", "level")
 LARGEST = 5.0
 """Largest magnitude of a feature."""
 
-LEAST = 1e-3
+LEAST_PEAK_SHARE = 1e-3
 """Least peak, as a share of the typical value: at rest there is only noise."""
 
 
@@ -199,8 +203,8 @@ class DampersFeatures:
         """All parts, each ``(…, N, columns)``, in the readings' own precision."""
         level = readings["level"]
         drift_peak, accel_peak = readings["drift_peak_mm"], readings["accel_peak_m_s2"]
-        drift = _most(drift_peak, LEAST * float(self._drift_mm.max()), xp)
-        accel = _most(accel_peak, LEAST * self._accel, xp)
+        drift = _most(drift_peak, LEAST_PEAK_SHARE * float(self._drift_mm.max()), xp)
+        accel = _most(accel_peak, LEAST_PEAK_SHARE * self._accel, xp)
         ground = xp.where(xp.isnan(readings["ground_m_s2"]), 0.0, readings["ground_m_s2"])
         one = drift * 0.0 + 1.0
         logs = [xp.log(drift / float(self._drift_mm.max())), xp.log(accel / self._accel)]
@@ -230,8 +234,8 @@ class DampersFeatures:
 
     def state(self, readings: Readings) -> np.ndarray:
         """What a central critic sees, float32 ``(…, storeys, 5)``: columns `STATE_FEATURES`."""
-        largest = _most(readings["drift_peak_mm"], LEAST * float(self._drift_mm.max()))
-        most = _most(readings["accel_peak_m_s2"], LEAST * self._accel)
+        largest = _most(readings["drift_peak_mm"], LEAST_PEAK_SHARE * float(self._drift_mm.max()))
+        most = _most(readings["accel_peak_m_s2"], LEAST_PEAK_SHARE * self._accel)
         columns = [
             readings["drift_est_mm"] / largest,
             readings["rate_est_mm_s"] / (self._omega * largest),

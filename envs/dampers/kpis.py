@@ -16,20 +16,20 @@ KPIS = {
     "drift_ratio": "largest drift of any storey at any time, as a ratio (J1 of Ohtori et al. 2004, in metres)",
     "accel_ratio": "largest absolute acceleration of any floor, as a ratio (J2)",
     "shear_ratio": "largest base shear, as a ratio (J3)",
-    "drift_rms_ratio": "root mean square over time of the storey with most of it, as a ratio (J4)",
-    "accel_rms_ratio": "the same of floor accelerations (J5)",
-    "shear_rms_ratio": "the same of base shear (J6)",
+    "drift_rms_ratio": "largest root mean square over time of any storey's drift, as a ratio (J4)",
+    "accel_rms_ratio": "largest root mean square over time of any floor's absolute acceleration, as a ratio (J5)",
+    "shear_rms_ratio": "root mean square over time of the base shear, as a ratio (J6)",
     "worst_drift_ratio": "largest ratio of any one storey's peak drift to the same storey's without dampers",
     "demand": "largest drift as a share of what the building's storeys may bear",
     "drift_mm": "largest drift",
     "accel_m_s2": "largest absolute acceleration",
     "force_n": "largest force of the dampers of one storey",
-    "force_share": "the same as a share of the building's weight (J11)",
+    "force_share": "largest force of the dampers of one storey, as a share of the building's weight (J11)",
     "stroke_mm": "largest stroke of a damper",
     "dissipated_j": "energy that dampers took out of the building",
     "level": "mean command, as a share of full voltage (stands for the power of J14)",
     "residual_mm": "largest drift at the end",
-    "fatigue_ratio": "Miner's sum of the storey with most of it, slope 3 on rainflow ranges of drift, as a ratio",
+    "fatigue_ratio": "largest Miner's sum of any storey, slope 3 on rainflow ranges of drift, as a ratio",
     "overloaded": "1 if a storey drifted beyond what it may bear",
 }
 """Indicator → definition."""
@@ -37,7 +37,7 @@ KPIS = {
 BARE = ", no dampers"
 """Suffix of a storey's name for values of the building without dampers."""
 
-LEAST = 1e-9
+LEAST_PEAK = 1e-9
 """Least uncontrolled peak, so that ratios stay finite without motion."""
 
 
@@ -61,7 +61,7 @@ class Tally:
         self._weight_n = building.weight_n
         peaks = np.abs(uncontrolled).max(axis=2).T
         means = np.sqrt((uncontrolled**2).mean(axis=2)).T
-        self.uncontrolled, self._uncontrolled_rms = np.maximum(peaks, LEAST), np.maximum(means, LEAST)
+        self.uncontrolled, self._uncontrolled_rms = np.maximum(peaks, LEAST_PEAK), np.maximum(means, LEAST_PEAK)
         n, copies = self._n, len(uncontrolled)
         self.unit = np.stack([self.uncontrolled[:n].max(axis=0), self.uncontrolled[n : 2 * n].max(axis=0)])
         self._count = decisions

@@ -212,7 +212,7 @@ def near_field(times: np.ndarray, at_s: float, period_s: float, cycles: float, p
     return np.where(inside, (bell_rate * wave + bell * wave_rate) / omega, 0.0)
 
 
-def _noise(motion: Motion, times: np.ndarray, first_s: float, rng: np.random.Generator) -> np.ndarray:
+def _noise(motion: Motion, times: np.ndarray, period_s: float, rng: np.random.Generator) -> np.ndarray:
     """Clough-Penzien noise under an envelope; every ``pulse`` and some others with a near-field pulse."""
     dt_s = float(times[1])
     soil = SOILS[motion.soils[int(rng.integers(len(motion.soils)))]]
@@ -223,25 +223,25 @@ def _noise(motion: Motion, times: np.ndarray, first_s: float, rng: np.random.Gen
     shaken = clough_penzien(rng.standard_normal(len(times)), soil, dt_s) * shape
     shaken /= max(float(np.abs(shaken).max()), 1e-12)
     if motion.kind == "pulse" or rng.random() < motion.pulse_share:
-        period, cycles = first_s * float(rng.uniform(0.5, 2.0)), float(rng.uniform(1.0, 2.5))
+        pulse_s, cycles = period_s * float(rng.uniform(0.5, 2.0)), float(rng.uniform(1.0, 2.5))
         at = float(rng.uniform(rise, fall))
-        shaken = 0.5 * shaken + near_field(times, at, period, cycles, float(rng.uniform(0, 2 * np.pi)))
+        shaken = 0.5 * shaken + near_field(times, at, pulse_s, cycles, float(rng.uniform(0, 2 * np.pi)))
     shaken[0] = 0.0
     return shaken
 
 
-def _basin(motion: Motion, times: np.ndarray, first_s: float, rng: np.random.Generator) -> np.ndarray:
+def _basin(motion: Motion, times: np.ndarray, period_s: float, rng: np.random.Generator) -> np.ndarray:
     """A far earthquake on deep soft soil: narrow-banded about a long period, and long; as in Bangkok, say."""
-    centre = 2 * np.pi / (first_s * float(rng.uniform(0.8, 1.25)))
+    centre = 2 * np.pi / (period_s * float(rng.uniform(0.8, 1.25)))
     soil = (centre, 0.1, 0.3 * centre, 0.6)
     end = float(times[-1])
     shaken = clough_penzien(rng.standard_normal(len(times)), soil, float(times[1]))
     return shaken * envelope(times, 0.3 * end, 0.7 * end, 3.0 / end)
 
 
-def _sine(motion: Motion, times: np.ndarray, first_s: float, rng: np.random.Generator) -> np.ndarray:
+def _sine(motion: Motion, times: np.ndarray, period_s: float, rng: np.random.Generator) -> np.ndarray:
     """A sine at the given period that swells over its first three."""
-    return np.asarray(np.minimum(times / (3 * first_s), 1.0) * np.sin(2 * np.pi * times / first_s))
+    return np.asarray(np.minimum(times / (3 * period_s), 1.0) * np.sin(2 * np.pi * times / period_s))
 
 
 def davenport(wind: Wind, frequencies_hz: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ EVERY_S = 0.03
 MEMORY_S = 1.0
 """Time constant of the averaged differences."""
 
-NOISE, LEAST = 8.0, 0.02
+NOISE, LEAST_LIMIT = 8.0, 0.02
 """Allowed average difference in any motion: standard deviations of a sound sensor, or a share of the typical value."""
 
 BIAS, FORCE_BIAS = 0.1, 0.25
@@ -107,7 +107,7 @@ class Plausibility:
         self._storeys = building.storeys
         typical = building.typical
         least = [np.full(n, typical["accel_m_s2"]), typical["drift_m"][building.storeys]]
-        of_motion = np.maximum(self._noise[: n + d], LEAST * np.concatenate(least)[:, None])
+        of_motion = np.maximum(self._noise[: n + d], LEAST_LIMIT * np.concatenate(least)[:, None])
         self._limit = np.concatenate([of_motion, self._noise[n + d : -1] + FORCE_BIAS * building.full_force_n[:, None]])
 
     def rest(self, buildings: int) -> Trust:

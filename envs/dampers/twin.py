@@ -39,8 +39,8 @@ NORM = 20.0
 """Exponent p of the norm over time that stands for a peak: large enough to be dominated by peaks, small enough to be
 smooth."""
 
-LEAST = 0.04
-"""Least peak, as a share of that without dampers, so that there is a gradient at rest."""
+LEAST_RATIO = 0.04
+"""Least ratio of a peak to that without dampers, so that there is a gradient at rest."""
 
 BEARS, SURELY = 0.8, 0.5
 """Shares of a motion's peak below which a response does not affect it: where the peak is known from the motion's first
@@ -136,7 +136,7 @@ class Twin:
     @staticmethod
     def _peaks(powers: Tensor) -> Tensor:
         """Norms that stand for peaks, as shares of the peaks without dampers."""
-        return (powers + LEAST**NORM).pow(1.0 / NORM)
+        return (powers + LEAST_RATIO**NORM).pow(1.0 / NORM)
 
     def _draw(self, group: int) -> None:
         """Draw motions, faults and stiffness of a group."""
@@ -186,7 +186,7 @@ class Twin:
             levels = policy(self._features.columns(self._readings(), torch))
             self._levels = [*self._levels[1:], levels.reshape(self._groups, self._each, -1).transpose(1, 2)]
             powers = powers + self._advance()
-        cost = (powers + self._bears.clamp(min=LEAST) ** NORM).pow(1.0 / NORM).mean(dim=-1).log().mean()
+        cost = (powers + self._bears.clamp(min=LEAST_RATIO) ** NORM).pow(1.0 / NORM).mean(dim=-1).log().mean()
         self._powers = powers.detach()
         over = self._ending(decisions)
         reached = float(self._peaks(self._powers[over]).mean()) if over else float("nan")

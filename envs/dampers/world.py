@@ -20,8 +20,8 @@ from envs.dampers.site import DampersSite
 UNMOUNTED = "unmounted"
 """The program of a building whose dampers exert no force: the reference of every ratio."""
 
-LEAST = 1e-30
-"""Least fatigue, in m³, so that ratios stay finite without motion."""
+LEAST_FATIGUE_M3 = 1e-30
+"""Least Miner's sum of drifts, so that ratios stay finite without motion."""
 
 
 class DampersWorld(World):
@@ -62,7 +62,7 @@ class DampersWorld(World):
             mounted, bare = (
                 [severity(one) for one in each] for each in (np.transpose(self._drifts), self.block.uncontrolled_m[0])
             )
-            most = max(*bare, LEAST)
+            most = max(*bare, LEAST_FATIGUE_M3)
             self._fatigue = {f"{k + 1}": value / most for k, value in enumerate(mounted)}
             self._fatigue |= {f"{k + 1}{BARE}": value / most for k, value in enumerate(bare)}
             self._kpis = self.block.kpis()[0] | {"fatigue_ratio": max(mounted) / most}

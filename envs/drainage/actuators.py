@@ -14,7 +14,7 @@ from envs.drainage.readings import READINGS
 
 DAY_S = 86400.0
 LONGEST_S = READINGS["still_s"].high
-LEAST = 1e-6
+LEAST_MOVE = 1e-6
 """A smaller movement is none."""
 
 SETTING, MOVED_S, MOVES = range(3)
@@ -71,7 +71,7 @@ def _move(wanted: np.ndarray, free: np.ndarray, now_s: float, drives: np.ndarray
     count = 0
     for k in range(len(wanted)):
         way = abs(wanted[k] - drives[SETTING, k])
-        if free[k] and way >= LEAST:
+        if free[k] and way >= LEAST_MOVE:
             drives[SETTING, k], drives[MOVED_S, k], moved[k] = wanted[k], now_s, way
             drives[MOVES, k] += 1.0
             count += 1

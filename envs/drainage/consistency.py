@@ -11,7 +11,7 @@ from envs.core.readings import Readings
 from envs.drainage.features import FLOW_CMS, FORECAST_MM, RAIN_MMH
 from envs.drainage.site import NEARLY_FULL, DrainageSite
 
-DRY = 0.01
+NEAR_ZERO = 0.01
 """Largest filling at which a tank counts as dry, and largest setting at which a gate counts as shut."""
 
 
@@ -40,7 +40,7 @@ class DrainageConsistency:
         }
         told = Plausible(jumps=False, moves=False, imputable=False)
         self.plausible = {
-            "depth_m": Plausible(self._full_m, rest_low=DRY * self._full_m, rest_high=self._full_m),
+            "depth_m": Plausible(self._full_m, rest_low=NEAR_ZERO * self._full_m, rest_high=self._full_m),
             "flow_cms": Plausible(FLOW_CMS, moves=~pumps, rest_low=0.0),  # a pump's flow may stay at its design flow
             "rain_mmh": Plausible(RAIN_MMH, jumps=False, moves=False),  # a cloudburst begins at once
             "forecast_mm": Plausible(FORECAST_MM, jumps=False, moves=False),
@@ -64,9 +64,9 @@ class DrainageConsistency:
         if before is None:
             return {}
         flow = np.abs(now["flow_cms"]) / FLOW_CMS
-        shut = (now["setting"] <= DRY) & (before["setting"] <= DRY)
+        shut = (now["setting"] <= NEAR_ZERO) & (before["setting"] <= NEAR_ZERO)
         filled, was = now["depth_m"] / self._full_m, before["depth_m"] / self._full_m
-        dry = np.append((filled <= DRY) & (was <= DRY), False)[self._tank]
+        dry = np.append((filled <= NEAR_ZERO) & (was <= NEAR_ZERO), False)[self._tank]
         fallen = np.where((was < NEARLY_FULL) & self._kept & ~(self._gates_of & ~shut).any(axis=1), was - filled, 0.0)
         steady = np.abs(now["setting"] - before["setting"]) <= 1e-6
         still = now["still_s"]

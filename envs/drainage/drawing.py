@@ -15,8 +15,8 @@ UNITS = {"overflow_m3": "overflow (m³)", "flooded_h": "hours flooded"}
 PANEL_IN = 5.5
 """Width of a panel in inches; its height follows the network's shape."""
 
-GATE = "#0072B2"
-LARGEST, LEAST = 900.0, 0.002
+GATE_COLOUR = "#0072B2"
+LARGEST_AREA, LEAST_DRAWN = 900.0, 0.002
 """Area of the largest circle, in points; a smaller share of the largest value is not drawn."""
 
 NEAR = 0.07
@@ -45,10 +45,10 @@ def draw_map(site: DrainageSite, found: Mapping[str, Mapping[str, float]], indic
     near = NEAR * width
     for axes, (name, values) in zip(panels, found.items(), strict=False):
         _network(axes, site)
-        labelled = [node for node in site.nodes if values.get(node.id, 0.0) > LEAST * most]
+        labelled = [node for node in site.nodes if values.get(node.id, 0.0) > LEAST_DRAWN * most]
         for node in labelled:
             value = values[node.id]
-            area = LARGEST * value / most
+            area = LARGEST_AREA * value / most
             axes.scatter(node.x, node.y, s=area, color="#D55E00", alpha=0.45, lw=0, zorder=3)
             beside = any(_above(node, other, near) for other in labelled)
             _name(axes, node, f"{node.id}: {_number(value)}", area, beside)
@@ -85,14 +85,14 @@ def _network(axes: Any, site: DrainageSite) -> None:
     for link in site.links:
         a, b = site.nodes[link.start], site.nodes[link.end]
         gate = link.id in controlled
-        axes.plot([a.x, b.x], [a.y, b.y], color=GATE if gate else "0.75", lw=3.0 if gate else 1.2, zorder=1)
+        axes.plot([a.x, b.x], [a.y, b.y], color=GATE_COLOUR if gate else "0.75", lw=3.0 if gate else 1.2, zorder=1)
         if gate:
             steep = abs(b.y - a.y) > abs(b.x - a.x)
             place, ha, va = ((6, 0), "left", "center") if steep else ((0, -5), "center", "top")
             at = {"xytext": place, "textcoords": "offset points", "ha": ha, "va": va}
             middle = ((a.x + b.x) / 2, (a.y + b.y) / 2)
-            axes.annotate(link.id, middle, size=7, color=GATE, zorder=5, **at)
-    axes.plot([], [], color=GATE, lw=3.0, label="controlled")
+            axes.annotate(link.id, middle, size=7, color=GATE_COLOUR, zorder=5, **at)
+    axes.plot([], [], color=GATE_COLOUR, lw=3.0, label="controlled")
     for kind, (marker, size) in MARKERS.items():
         mine = [node for node in site.nodes if node.kind == kind]
         places = [n.x for n in mine], [n.y for n in mine]

@@ -68,8 +68,8 @@ LARGEST = 10.0
 INPUTS = ("depth_m", "setting", "still_s", "flow_cms", "rain_mmh", "forecast_mm", "tide_m")
 """Readings that the columns are computed from, in the order of `_fill`."""
 
-GATE = np.dtype([(name, np.int64) for name in ("tank", "below", "tide", "pump")] + [("static", np.float64)])
-"""Data of a gate for the columns; -1: there is none."""
+GATE_FACTS = np.dtype([(name, np.int64) for name in ("tank", "below", "tide", "pump")] + [("static", np.float64)])
+"""Facts of a gate that columns depend on; -1: there is none."""
 
 TANK = np.dtype([("full_m", np.float64), ("invert_m", np.float64), ("gated", np.int64)])
 """Data of a tank; ``gated``: whether it has a gate."""
@@ -87,7 +87,7 @@ class DrainageFeatures:
         n = len(site.gates)
         self.shapes: Mapping[str, tuple[int, ...]] = {"gate": (len(GATE_FEATURES),)}
         self.state_shape = (n, len(STATE_FEATURES))
-        self._gates = np.array([_about(gate) for gate in site.gates], dtype=GATE)
+        self._gates = np.array([_facts(gate) for gate in site.gates], dtype=GATE_FACTS)
         gated = {gate.tank for gate in site.gates}
         tanks = [(tank.full_m, tank.invert_m, k in gated) for k, tank in enumerate(site.tanks)]
         self._tanks = np.array(tanks, dtype=TANK)
@@ -123,8 +123,8 @@ class DrainageFeatures:
         return columns[:, [FILL, KNOWN, SETTING, RAIN, GATE_FEATURES.index("forecast_60")]]
 
 
-def _about(gate: Gate) -> tuple[float, ...]:
-    """A row of `GATE`."""
+def _facts(gate: Gate) -> tuple[float, ...]:
+    """A row of `GATE_FACTS`."""
     return (gate.tank, gate.below, gate.tide, gate.kind == "pump", gate.static)
 
 
@@ -177,7 +177,7 @@ def _lead(tank: int, depth_m: np.ndarray, tanks: np.ndarray) -> float:
     return fill - rival if rival >= 0.0 else 0.0
 
 
-@njit(void(*[_column] * 7, from_dtype(GATE)[::1], from_dtype(TANK)[::1], real[:, ::1], real, _table), cache=True)
+@njit(void(*[_column] * 7, from_dtype(GATE_FACTS)[::1], from_dtype(TANK)[::1], real[:, ::1], real, _table), cache=True)
 def _fill(
     depth_m: np.ndarray,
     setting: np.ndarray,

@@ -31,13 +31,13 @@ the next decision. That is for decisions so far apart; where they are further, t
 
 CLOSE = 1e-9
 
-GATE = np.dtype(
+GATE_BOUNDS = np.dtype(
     [(name, np.int64) for name in ("tank", "tide", "pump")]
     + [(name, np.float64) for name in ("static", "fail_safe", "invert_m", "brim_m")]
 )
 """Data of a gate for the rules, with the bottom of its tank and the depth from which that counts as full."""
 
-STEP, DWELL_S, MOST, LEAST, MARGIN_M = range(5)
+STEP, DWELL_S, MOST_MOVES, LEAST_STEP, MARGIN_M = range(5)
 """Limits of the timing: largest step of a decision, least rest, most moves of a day, least movement; and the least
 height of the tank's level over the tide.
 """
@@ -58,7 +58,7 @@ class DrainageGuard:
 
     def __init__(self, site: DrainageSite):
         self.site = site
-        self._gates = np.array([_about(gate, site) for gate in site.gates], dtype=GATE)
+        self._gates = np.array([_bounds(gate, site) for gate in site.gates], dtype=GATE_BOUNDS)
         self._tidal = any(gate.tide >= 0 for gate in site.gates)
         timing = site.timing
         step = timing.rate_per_min * timing.decision_s / 60.0
@@ -103,8 +103,8 @@ class DrainageGuard:
         return may, changes
 
 
-def _about(gate: Gate, site: DrainageSite) -> tuple[float, ...]:
-    """A row of `GATE`."""
+def _bounds(gate: Gate, site: DrainageSite) -> tuple[float, ...]:
+    """A row of `GATE_BOUNDS`."""
     tank = site.tanks[gate.tank] if gate.tank >= 0 else None
     depths = (tank.invert_m, NEARLY_FULL * tank.full_m) if tank else (0.0, 0.0)
     return (gate.tank, gate.tide, gate.kind == "pump", gate.static, gate.fail_safe, *depths)
@@ -128,13 +128,13 @@ def _setting(
         wanted, why = fail_safe, NO_LEVEL
     if wanted < 0.0 or wanted > 1.0:
         wanted, why = min(max(wanted, 0.0), 1.0), RANGE
-    if abs(wanted - now) > CLOSE and moves >= limits[MOST]:
+    if abs(wanted - now) > CLOSE and moves >= limits[MOST_MOVES]:
         wanted, why = now, MOVES
     if abs(wanted - now) > CLOSE and still_s < limits[DWELL_S]:
         wanted, why = now, DWELL
     if abs(wanted - now) > step + CLOSE:
         wanted, why = (min(now + step, 1.0) if wanted > now else max(now - step, 0.0)), RATE
-    if wanted != now and abs(wanted - now) < limits[LEAST] - CLOSE:
+    if wanted != now and abs(wanted - now) < limits[LEAST_STEP] - CLOSE:
         wanted, why = now, DEADBAND
     return wanted, why
 
@@ -154,7 +154,7 @@ _column, _row = types.Array(real, 1, "A", readonly=True), real[::1]
 _rows = real[:, ::1]
 
 
-@njit(boolean(*[_column] * 5, _row, _row, int8[::1], from_dtype(GATE)[::1], _column), cache=True)
+@njit(boolean(*[_column] * 5, _row, _row, int8[::1], from_dtype(GATE_BOUNDS)[::1], _column), cache=True)
 def _limit(
     now: np.ndarray,
     still_s: np.ndarray,
@@ -202,7 +202,7 @@ def _limit(
     return ruled
 
 
-@njit(void(_rows, _rows, _rows, int8[:, ::1], from_dtype(GATE)[::1], whole, _column), cache=True)
+@njit(void(_rows, _rows, _rows, int8[:, ::1], from_dtype(GATE_BOUNDS)[::1], whole, _column), cache=True)
 def _limit_all(
     inputs: np.ndarray,
     asked: np.ndarray,

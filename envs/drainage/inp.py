@@ -50,7 +50,7 @@ FILE_AT = {"TIMESERIES": 1, "RAINGAGES": 4, "TEMPERATURE": 0}
 OF_RAIN = ("RAINFALL", "RUNOFF", "RDII")
 """Kinds of files with rain, runoff or RDII that replace the input's own."""
 
-FLOW_CMS = {
+CMS_PER_UNIT = {
     "CFS": FOOT_M**3,
     "GPM": 6.30902e-5,
     "MGD": 0.0438126,
@@ -89,8 +89,8 @@ class Inp:
             raise CityloopError(f"file {path} has no section [OPTIONS]: give a SWMM input file")
         self.options = {row[0].upper(): row[1] for row in self.rows("OPTIONS") if len(row) > 1}
         unit = self.options.get("FLOW_UNITS", "CFS")
-        if unit.upper() not in FLOW_CMS:
-            raise CityloopError(f"{path.name}: FLOW_UNITS is {unit!r}: SWMM knows {', '.join(FLOW_CMS)}")
+        if unit.upper() not in CMS_PER_UNIT:
+            raise CityloopError(f"{path.name}: FLOW_UNITS is {unit!r}: SWMM knows {', '.join(CMS_PER_UNIT)}")
 
     def rows(self, section: str) -> list[list[str]]:
         """The words of every row of a section, comments left out; empty if there is no such section.
@@ -170,7 +170,7 @@ class Inp:
     @property
     def cms(self) -> float:
         """Cubic metres a second in a unit of flow."""
-        return FLOW_CMS[self.options.get("FLOW_UNITS", "CFS").upper()]
+        return CMS_PER_UNIT[self.options.get("FLOW_UNITS", "CFS").upper()]
 
     @property
     def cubic_metre(self) -> float:
@@ -214,7 +214,7 @@ KEYWORDS = (*VARIABLES, "RULE", "IF", "AND", "OR", "THEN", "ELSE", "PRIORITY")
 IDEAL_PUMP = ("*", "ON")
 """Curve and status of a pump whose row has only its name and its nodes."""
 
-DRY = "cityloop_dry"
+DRY_SERIES = "cityloop_dry"
 """Name of a series without rain, for gauges whose rain is set at run time."""
 
 
@@ -241,9 +241,9 @@ def refuse_rain_elsewhere(inp: Inp) -> None:
 
 def dry_gauges(inp: Inp) -> None:
     """Make all rain gauges dry, so that rain can be set at run time."""
-    rows = [[row[0], "INTENSITY", "0:05", "1.0", "TIMESERIES", DRY] for row in inp.rows("RAINGAGES")]
+    rows = [[row[0], "INTENSITY", "0:05", "1.0", "TIMESERIES", DRY_SERIES] for row in inp.rows("RAINGAGES")]
     inp.replace("RAINGAGES", rows)
-    inp.add("TIMESERIES", [[DRY, "0", "0"]])
+    inp.add("TIMESERIES", [[DRY_SERIES, "0", "0"]])
 
 
 def strip(inp: Inp, gates: Collection[str]) -> None:

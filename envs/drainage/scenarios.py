@@ -17,7 +17,7 @@ from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen
 from envs.core.scenario import Scenario
 from envs.drainage.inp import Inp
-from envs.drainage.terms import Timing, Weights
+from envs.drainage.settings import Timing, Weights
 
 MOST_STORMS, MOST_H = 1000, 10_000
 """Largest number of an episode's storms; most hours between two, and before the first."""

@@ -15,7 +15,7 @@ from pydantic import Field
 from envs.core.frozen import Frozen
 from envs.core.readings import Axes
 from envs.core.site import Site
-from envs.drainage.terms import Timing, Weights
+from envs.drainage.settings import Timing, Weights
 
 LEADS_MIN = (15, 30, 60, 120)
 """Lead times of the rain forecast: for each the rain from now until then."""

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from envs.core.differentiable import Levels, Window
+from envs.drainage.actuators import DAY_S
 from envs.drainage.calibration import calibrate
 from envs.drainage.features import DrainageFeatures
 from envs.drainage.guard import DEADBAND, RANGE, RATE, DrainageGuard
-from envs.drainage.library import DAY_S, Days, Library
+from envs.drainage.library import Days, Library
 from envs.drainage.network import load_site
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.surrogate import Basin
@@ -28,7 +29,7 @@ from envs.drainage.view import View
 LIBRARY = 2
 """Number of recorded days for each plant."""
 
-EVENT_M3 = 1000.0
+DAY_M3 = 1000.0
 """Added to a day's overflow under the static plan, so that small events do not count too much."""
 
 MOVED = 1e-6
@@ -52,7 +53,7 @@ class Twin:
     """``num_envs`` days of a scenario's episodes for back-propagation, other days in each window.
 
     The cost of a day is its overflow, weighted as by the scenario, relative to that under the static plan plus
-    `EVENT_M3`, and the movement of its gates.
+    `DAY_M3`, and the movement of its gates.
 
     Args:
         scenario: episodes are of its training seeds.
@@ -84,7 +85,7 @@ class Twin:
         which = torch.from_numpy(self._rng.integers(len(self.library.seeds), size=self.num_envs))
         days, decisions = self.library.days.take(which), min(decisions, self.library.decisions)
         played = self.play(policy, days, decisions)
-        cost = played.overflow_m3 @ self._counts / (days.overflow_m3 @ self._counts + EVENT_M3)
+        cost = played.overflow_m3 @ self._counts / (days.overflow_m3 @ self._counts + DAY_M3)
         cost = (cost + self._movement * played.movement).mean()
         return Window(cost, float(cost.detach()), decisions * self.num_envs * self.agents)
 

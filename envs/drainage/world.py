@@ -15,7 +15,7 @@ from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.world import Commands, World
 from envs.drainage.inp import Inp
-from envs.drainage.kpis import Ledger
+from envs.drainage.kpis import Account
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.sensing import EpisodeFaults, Forecaster
 from envs.drainage.site import DrainageSite
@@ -91,10 +91,10 @@ class SwmmWorld(World):
         swmm = self._swmm = Swmm(self.setup.inp, folder)
         self._gates = swmm.links(self.site.agents)
         self._gauges, self._tides = swmm.gauges(self.site.gauges), swmm.nodes(self.site.tides)
-        self._ledger = Ledger(swmm, self.scenario, self.site)
+        self._account = Account(swmm, self.scenario, self.site)
         tanks = swmm.nodes(tank.id for tank in self.site.tanks)
-        ledger = self._ledger
-        self._meter = swmm.meter(tanks, self._tides, ledger.outfalls, ledger.flooding, ledger.spilling, self._gates)
+        account = self._account
+        self._meter = swmm.meter(tanks, self._tides, account.outfalls, account.flooding, account.spilling, self._gates)
         self._set_gates()
         self._weather.apply(swmm, 0, self._gauges, self._tides)
 
@@ -118,19 +118,19 @@ class SwmmWorld(World):
 
     def _advance(self, swmm: Swmm) -> list[np.ndarray]:
         """Advance to the next decision, by routing steps where an objective counts them; the values there."""
-        if not self._ledger.fine:
+        if not self._account.fine:
             seen = self._meter(self._step_s)
             self._last = self._meter.ended
             return seen
         until = self.setup.start + timedelta(seconds=(self._decision + 1) * self._step_s)
         while not self._last and swmm.time < until:
             self._last = not swmm.advance(None)
-            self._ledger.routed(self._last)
+            self._account.routed(self._last)
         return self._meter()
 
     def _observe(self, seen: list[np.ndarray], moved: np.ndarray) -> Readings:
         depth_m, head_m, inflows_cms, flooded_m3, spilt_m3, flow_cms = seen
-        self._truth = self._ledger.since_last(flooded_m3, spilt_m3, inflows_cms)
+        self._truth = self._account.since_last(flooded_m3, spilt_m3, inflows_cms)
         self._truth |= {"event_m3": self._event_m3, "moved": moved}
         return self._faults.apply(
             {
@@ -175,17 +175,17 @@ class SwmmWorld(World):
         rain = self._weather.rates_mmh(self._decision - 1)
         return {
             "rain_mmh": float(rain.mean()) if len(rain) else 0.0,
-            "stored_m3": self._ledger.stored_m3,
+            "stored_m3": self._account.stored_m3,
             "overflow_m3": self._truth["controllable_m3"],
         }
 
     def _finish(self, swmm: Swmm) -> None:
         """Close the account, and SWMM with it."""
         end = self.setup.start + timedelta(seconds=self.time_s + 2 * self.scenario.decision_s)
-        while self._ledger.fine and not self._last and end > self.setup.end:  # a published sum goes to the very end
+        while self._account.fine and not self._last and end > self.setup.end:  # a published sum goes to the very end
             self._last = not swmm.advance(None)
-            self._ledger.routed(self._last)
-        kpis, self._places = self._ledger.close()
+            self._account.routed(self._last)
+        kpis, self._places = self._account.close()
         rain_mm = self._weather.rain_mm
         self._kpis = kpis | {
             "movement": self._actuators.movement,
@@ -220,4 +220,4 @@ class SwmmWorld(World):
         """
         if self._swmm is not None:
             raise CityloopError("a SWMM simulation that runs cannot be copied: copy the environment before its reset()")
-        return {name: value for name, value in self.__dict__.items() if name not in ("_ledger", "_meter")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_account", "_meter")}

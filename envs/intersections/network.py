@@ -8,8 +8,6 @@ from __future__ import annotations
 import gzip
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from xml.sax import parseString
@@ -19,8 +17,9 @@ from envs.core.files import kept
 from envs.core.scene import Point, rounded
 from envs.core.sumo import GZIP, read_root, seconds
 from envs.core.warn_once import warn_once
-from envs.intersections.conflicts import UNGROUP, crossed, crossing_of, mixed, right_of_way
+from envs.intersections.conflicts import crossed, crossing_of, mixed, right_of_way
 from envs.intersections.counts import Turns, turn_flows
+from envs.intersections.network_notes import Notes
 from envs.intersections.scenarios import SignalScenario
 from envs.intersections.site import (
     VEHICLE_SPACE_M,
@@ -28,26 +27,16 @@ from envs.intersections.site import (
     Exit,
     Junction,
     Movement,
-    Phase,
     Segment,
     SignalSite,
 )
-from envs.intersections.stages import green_stages, phases_of, refuse_odd_states, safe_stage, unserved
+from envs.intersections.stages import green_stages, phases_of, refuse_odd_states, unserved
 from envs.intersections.timing import Regime, Timing
 
 LOGGER = logging.getLogger(__name__)
 
-UNSEEN_SHARE = 0.35
-"""Share of a signal's lanes without detection above which a warning is given."""
-
-STRETCHED_SHARE = 0.25
-"""Increase of a program's cycle in `fixed`, as a share, above which a warning is given."""
-
 UNUSED_MPS, CROSSING_MPS = 13.9, 1.2
 """Speeds in a site for an index without connections and for pedestrians; no clearance is computed from either."""
-
-SHOWN = 5
-"""Number of signals with a warning of their own; of further ones only the names are given."""
 
 EXIT_RANGE_M = 60.0
 """Length behind a junction that is watched for room."""
@@ -85,15 +74,16 @@ def _load_site(
     for light in lights:
         _refuse_type_off(light)
     flows = turn_flows(net, (*routes, *additional), *window_s)
-    builder = _Builder(net, range_m, flows, regime, timing)
+    notes = Notes(regime, timing)
+    builder = _Builder(net, range_m, flows, notes)
     junctions = [junction for light in lights if (junction := builder.junction(light)) is not None]
     if not junctions:
-        reasons = [f"signal {light}: {why}" for light, why in builder.kept.items()]
+        reasons = [f"signal {light}: {why}" for light, why in notes.kept.items()]
         reasons += ["give programs with at least two green phases (netconvert --tls.rebuild)"]
         raise CityloopError(
             f"network {net_file} has {len(lights)} traffic lights, none of which can be controlled: {reasons[0]}"
         )
-    for sentence in builder.warnings():
+    for sentence in notes.warnings():
         warn_once(LOGGER, net_file, sentence)
     movements = [movement for junction in junctions for movement in junction.movements]
     if any(flows.values()) and not any(movement.flow_veh_h for movement in movements):
@@ -180,25 +170,12 @@ def _add_programs(net: Any, path: Path, begin_s: float) -> None:
 
 
 class _Builder:
-    """Builds junctions and collects the approaches and exits that they share.
+    """Builds junctions and collects the approaches and exits that they share."""
 
-    Attributes:
-        kept: signal that keeps its program → the reason, for a warning.
-        clocked: feature of programs that `fixed` lacks → signals with it.
-        unseen: signal → lanes without detection.
-        shut: signal → links that routes lead over and that are always red.
-        stretched: signal → seconds of its program's cycle, and seconds that the minimum green adds in `fixed`.
-    """
-
-    def __init__(self, net: Any, range_m: float, flows: Turns, regime: Regime, timing: Timing):
-        self.net, self.range_m, self.flows, self.regime, self.timing = net, range_m, flows, regime, timing
+    def __init__(self, net: Any, range_m: float, flows: Turns, notes: Notes):
+        self.net, self.range_m, self.flows, self.notes = net, range_m, flows, notes
         self.approaches: list[Approach] = []
         self.exits: list[Exit] = []
-        self.kept: dict[str, str] = {}
-        self.clocked: dict[str, list[str]] = defaultdict(list)
-        self.unseen: dict[str, str] = {}
-        self.shut: dict[str, str] = {}
-        self.stretched: dict[str, tuple[float, float]] = {}
         self._approach_index: dict[str, int] = {}
         self._exit_index: dict[str, int] = {}
         self._connections: dict[str, list[Any]] = defaultdict(list)
@@ -223,7 +200,7 @@ class _Builder:
                 f"signal {light.getID()}: its connections do not fit its node: make the network anew with netconvert"
             ) from None
         if unfit:
-            self.kept[light.getID()] = unfit
+            self.notes.kept[light.getID()] = unfit
             return None
         for program in reversed(light.getPrograms().values()):  # SUMO runs the last of a file
             refuse_odd_states(light.getID(), program, connections)
@@ -235,17 +212,17 @@ class _Builder:
             return None
         links = unserved(phases, stages)
         if links:
-            self.kept[light.getID()] = (
+            self.notes.kept[light.getID()] = (
                 f"no stage serves link {', '.join(map(str, links))} safely, as by the network neither it nor what "
                 "crosses it gives way: correct program or right of way"
             )
             return None
-        self._note(light.getID(), program, connections)
-        self._note_short_greens(light.getID(), phases, foes, yields)
+        self.notes.program(light.getID(), program, connections)
+        self.notes.short_greens(light.getID(), phases, foes, yields)
         movements = self._movements(connections, len(phases[0].state))
         used = [k for k, movement in enumerate(movements) if movement.flow_veh_h]
         if shut := [str(k) for k in used if not any(stage[k] in "Ggs" for stage in stages)]:
-            self.shut[light.getID()] = ", ".join(shut)
+            self.notes.shut[light.getID()] = ", ".join(shut)
         return Junction(
             id=light.getID(),
             movements=movements,
@@ -256,59 +233,6 @@ class _Builder:
             offset_s=float(program.getOffset()),
             place=_middle(connections),
         )
-
-    def warnings(self) -> Iterator[str]:
-        """Sentences on what a site cannot have of the network's signals: one a signal, as long as these are few."""
-        for what, lights in self.clocked.items():
-            some, more = ", ".join(lights[:SHOWN]), f" and {len(lights) - SHOWN} more" * (len(lights) > SHOWN)
-            who = f"signal {some} has a program" if len(lights) == 1 else f"signals {some}{more} have programs"
-            yield f"{who} {what}: `fixed` runs {'its' if len(lights) == 1 else 'their'} phases in turn, by the clock"
-        whole = {light: f"signal {light} keeps its program: {why}" for light, why in self.kept.items()}
-        yield from _first(whole, "keep their programs, too")
-        whole = {
-            light: f"signal {light}: nobody sees lane {lanes}, as its link is another lane's, too: {UNGROUP}"
-            for light, lanes in self.unseen.items()
-        }
-        yield from _first(whole, "have such lanes, too")
-        whole = {
-            light: f"signal {light}: no phase gives green to link {links}, which routes lead over: nobody gets past; "
-            "make its program anew (netconvert --tls.rebuild)"
-            for light, links in self.shut.items()
-        }
-        yield from _first(whole, "have such links, too")
-        least_s = self.timing.min_green_s
-        whole = {
-            light: f"signal {light}: greens of its program are shorter than min_green_s, {least_s}: `fixed` makes its "
-            f"cycle of {cycle_s:g} s longer by {more_s:g} s (regime resco runs it as it is)"
-            for light, (cycle_s, more_s) in self.stretched.items()
-        }
-        yield from _first(whole, "have such programs, too")
-
-    def _note(self, light: str, program: Any, connections: list[Any]) -> None:
-        """Note features of a controlled signal that the site or `fixed` lacks."""
-        phases = program.getPhases()
-        jumps = any(phase.next for phase in phases)
-        if program.getType() not in ("static", "NEMA") or jumps:
-            what = f"of type {program.getType()}" + (", with phases out of turn" if jumps else "")
-            self.clocked[what].append(light)
-        lanes: dict[int, list[str]] = defaultdict(list)
-        for connection in connections:
-            if crossing_of(connection) is None:
-                lanes[connection.getTLLinkIndex()].append(connection.getFromLane().getID())
-        every = {lane for members in lanes.values() for lane in members}
-        unseen = sorted(every - {first for first, *_ in lanes.values()})
-        if len(unseen) > UNSEEN_SHARE * len(every):
-            self.unseen[light] = ", ".join(unseen)
-
-    def _note_short_greens(
-        self, light: str, phases: Sequence[Phase], foes: set[tuple[int, int]], yields: set[tuple[int, int]]
-    ) -> None:
-        """Note how much the minimum green adds to a cycle; in regime ``resco`` `fixed` runs programs as they are."""
-        greens = [phase.duration_s for phase in phases if safe_stage(phase.state, foes, yields) is not None]
-        cycle_s = sum(phase.duration_s for phase in phases)
-        more_s = sum(max(0.0, self.timing.min_green_s - green_s) for green_s in greens)
-        if self.regime == "engineer" and more_s > STRETCHED_SHARE * cycle_s:
-            self.stretched[light] = cycle_s, more_s
 
     def _movements(self, connections: list[Any], count: int) -> tuple[Movement, ...]:
         by_index: dict[int, list[Any]] = defaultdict(list)
@@ -422,13 +346,6 @@ class _Builder:
             lanes.append(lane.getID())
             total += lane.getLength()
         return lanes, total
-
-
-def _first(sentences: Mapping[str, str], rest: str) -> Iterator[str]:
-    """The first `SHOWN` sentences on signals, then one that names the other signals."""
-    yield from islice(sentences.values(), SHOWN)
-    if others := list(sentences)[SHOWN:]:
-        yield f"{len(others)} more signals {rest}: {', '.join(others)}"
 
 
 def _middle(connections: list[Any]) -> Point:

@@ -23,10 +23,11 @@ from envs.core.scene import Thing
 from envs.core.sumo_programs import load_libsumo
 from envs.core.world import Commands, World
 from envs.intersections.demand import names_junctions, quiet_files, route_files
-from envs.intersections.detection import Detection, Faults
+from envs.intersections.detection import Detection
 from envs.intersections.kpis import GridlockWatch, read_kpis
 from envs.intersections.loops import FailedLoops
 from envs.intersections.scenarios import SignalScenario
+from envs.intersections.sensing import EpisodeFaults
 from envs.intersections.signals import START, LocalProgram, SignalController, local_id, program_id, sumo_programs
 from envs.intersections.site import SignalSite
 
@@ -95,7 +96,8 @@ class SumoWorld(World):
         except BaseException:
             self.close()
             raise
-        self._faults = Faults(self.scenario.sensors_of(seed), self.scenario.decision_s, seed, len(self.site.approaches))
+        sensors, approaches = self.scenario.sensors_of(seed), len(self.site.approaches)
+        self._faults = EpisodeFaults(sensors, self.scenario.decision_s, seed, approaches)
         if program is not None and program.kind == "actuated":
             self._failed_loops = FailedLoops(self.site, self._sumo, self._faults.dead)
         self._gridlock = GridlockWatch()

@@ -10,7 +10,7 @@ import numpy as np
 from envs.core.readings import Readings
 from envs.transit.kernel import driver_breaks
 from envs.transit.kernel.fleet import ABOARD, BEGIN, END, REFUSED, WAITING, Fleet, Riders
-from envs.transit.kernel.travel_times import Roads
+from envs.transit.kernel.travel_times import TravelTimes
 from envs.transit.record import events
 from envs.transit.site import TransitSite
 
@@ -44,14 +44,14 @@ class Moment:
     speed: float
 
 
-def take(service: Service, site: TransitSite, duration_s: float) -> Readings:
+def take(service: Service, site: TransitSite) -> Readings:
     """The present readings of a simulated service."""
     riders, now_s, timing = service.riders, service.now_s, site.timing
     first, until = np.searchsorted(riders.known_s, [now_s - timing.recent_s, now_s], side="left")
     recent = np.arange(first, until)
     moment = Moment(
         now_s,
-        now_s if np.isfinite(now_s) else duration_s,
+        now_s,
         ~service.free & (service.fleet.shift_s[:, BEGIN] <= now_s),
         service.standing,
         service.travelling,
@@ -104,7 +104,7 @@ def _mean(zone: np.ndarray, values: np.ndarray, zones: int) -> np.ndarray:
     return np.divide(total, number, out=np.full(zones, np.nan), where=number > 0)
 
 
-def speed_at(roads: Roads, now_s: float) -> float:
+def speed_at(roads: TravelTimes, now_s: float) -> float:
     """Speed on the streets at a moment, relative to free flow."""
     return float(roads.speed[np.clip(int(now_s // roads.slot_s), 0, len(roads.speed) - 1)])
 

@@ -13,7 +13,7 @@ import numpy as np
 from envs.core.readings import Readings
 from envs.core.world import Observation
 from envs.transit.site import TransitSite
-from envs.transit.targets import LEAST, NOTHING, available, demand_weights, scores_of, standby
+from envs.transit.targets import NOTHING, PSEUDO_REQUESTS, available, demand_weights, scores_of, standby
 from envs.transit.urgency import urgency
 
 COUNTED = (
@@ -89,7 +89,7 @@ class TransitFeatures:
             columns.append(np.full(len(known), counts[name].mean()))
         columns += [
             scores_of(demand_weights(readings)),
-            scores_of(expected + LEAST),
+            scores_of(expected + PSEUDO_REQUESTS),
             scores_of(available(readings) + NOTHING),
             scores_of(standby(self.site, readings) + NOTHING),
             np.full(len(known), urgency(self.site, readings)),

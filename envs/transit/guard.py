@@ -16,7 +16,7 @@ from envs.transit.targets import demand_weights, scores_of
 
 SCORE, URGENCY = range(2)
 """Columns of a request: the zone's score, from which its share of the idle vehicles follows (`targets.shares_of`), and
-the urgency: a wait here weighs `terms.URGENCY_BASE` to its power times as much as usual when vehicles are chosen."""
+the urgency: a wait here weighs `settings.URGENCY_BASE` to its power times as much as usual when vehicles are chosen."""
 
 CLOSED = -1.0
 """Score of a zone in which no vehicle may stand; the world sends none there, whatever its share."""

@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 from envs.core.errors import CityloopError
 from envs.core.resco import RESCO_BEGIN_S, resco_files
 from envs.core.scenario import Scenario, SeedRange, Seeds
-from envs.transit.sources import District, Trips
-from envs.transit.terms import Breakdowns, Charging, Costs, Crew, Promise, Streets, Timing, Walk, Weights
+from envs.transit.settings import Breakdowns, Charging, Costs, Crew, Promise, StreetNoise, Timing, Walk, Weights
+from envs.transit.sources.settings import District, Trips
 
 DATA = "CITYLOOP_DATA"
 """Environment variable: the folder that holds ``transit/nyc2015``. The data do not ship."""
@@ -70,7 +70,7 @@ class TransitScenario(Scenario):
     costs: Costs = Costs()
     walk: Walk = Walk()
     breakdowns: Breakdowns = Breakdowns()
-    streets: Streets = Streets()
+    streets: StreetNoise = StreetNoise()
     charging: Charging = Charging()
     weights: Weights = Weights()
     speeds: tuple[float, ...] = ()

@@ -25,7 +25,7 @@ from envs.transit.kernel.fleet import (
     new_fleet,
     new_riders,
 )
-from envs.transit.kernel.travel_times import arrive, roads_of
+from envs.transit.kernel.travel_times import arrive, travel_times_of
 from envs.transit.kernel.unforeseen import Unforeseen, unforeseen
 from envs.transit.matrices import Matrices
 from envs.transit.record import events
@@ -53,7 +53,7 @@ class Service:
     Attributes:
         asked: the requests as they came in and were promised.
         riders: the same with the limits that plans must keep, and rows of breaks and stays; breakdowns change them.
-        streets: actual travel times; None: those that the dispatcher knows.
+        actual: actual travel times; None: those that the dispatcher knows.
         walk_m: distance on foot to and from the stops, ``(R,)``.
         breaks: of the drivers, see `kernel.driver_breaks`, ``(V, 3)``.
         batteries: at the beginning of shifts, see `Fleet`, ``(V, 3)``.
@@ -62,7 +62,9 @@ class Service:
     def __init__(self, scenario: TransitScenario, site: TransitSite, day: Day, seed: int, dispatch: Dispatch | None):
         self._ranged = any(crew.range_km for crew in scenario.crews)
         places = charging.places_of(scenario.charging, site) if self._ranged else charging.NOWHERE
-        self.roads = roads_of(site.matrices, day.speed, day.slot_s, places[:, charging.NODE] if self._ranged else None)
+        self.roads = travel_times_of(
+            site.matrices, day.speed, day.slot_s, places[:, charging.NODE] if self._ranged else None
+        )
         self.batteries = charging.batteries(scenario, seed)
         self.fleet = self._vehicles(scenario, site, seed)
         self.walk_m = np.zeros(len(day.origin)) if day.walk_m is None else day.walk_m
@@ -75,7 +77,7 @@ class Service:
         self.riders, stay_of = charging.with_stays(self.riders, self.fleet)
         self._chargers = Chargers(places, stay_of, scenario.charging.low, scenario.charging.until)
         rows = len(self.riders.origin)
-        self.streets = unforeseen(scenario, site, seed, rows, self._chargers)
+        self.actual = unforeseen(scenario, site, seed, rows, self._chargers)
         self.log = events.new_log()
         self.now_s = 0.0
         self._weights = np.array(scenario.costs.tuple if dispatch is None else dispatch.weights)
@@ -184,7 +186,7 @@ class Service:
         rows = aboard + motion.EVENT_ROWS * len(agenda) + 16
         self._make_room(rows + vehicles * (breakdowns.EVENT_ROWS * PLAN + 3))
         state = self.fleet, self.riders, self.roads
-        rules = self._weights, urgency, self._mode, self._anew, self.log, self.streets
+        rules = self._weights, urgency, self._mode, self._anew, self.log, self.actual
         if self._batch_s:
             self._run_batches(agenda_s, agenda, until_s, urgency)
         else:
@@ -194,7 +196,7 @@ class Service:
     def _run_batches(self, when_s: np.ndarray, what: np.ndarray, until_s: float, urgency: np.ndarray) -> None:
         """As `run`, but with requests answered together at the end of each interval, the last at ``until_s``."""
         state = self.fleet, self.riders, self.roads
-        rules = self._weights, urgency, self._mode, self._anew, self.log, self.streets
+        rules = self._weights, urgency, self._mode, self._anew, self.log, self.actual
         asks = (what >= 0) & (what < len(self.riders.origin))
         ends = np.minimum((when_s // self._batch_s + 1) * self._batch_s, until_s)
         for end_s in np.unique(ends):
@@ -220,7 +222,7 @@ class Service:
         busy = self.fleet.length > 0
         ends = self.fleet.leave_s[busy, self.fleet.length[busy] - 1]
         self._go_on(LAST_S, np.ones(len(self.roads.free_s)))
-        if self.streets is not None:  # actual ends differ from planned ones
+        if self.actual is not None:  # actual ends differ from planned ones
             ends = self.fleet.at_s[busy]
         self.now_s = max(until_s, float(ends.max(initial=until_s)))
         self._make_room(len(self.fleet.at))
@@ -276,7 +278,7 @@ def warm_up(disturbed: bool = False) -> None:
         disturbed: also for streets whose times are not known.
     """
     ends = np.array([0, 1]), np.array([1, 0])
-    roads = roads_of(Matrices(2, *ends, np.full(2, 60.0), np.full(2, 500.0)), np.ones(1), 300.0)
+    roads = travel_times_of(Matrices(2, *ends, np.full(2, 60.0), np.full(2, 500.0)), np.ones(1), 300.0)
     fleet = new_fleet(np.array([0]), np.array([[4, 1]]), np.array([[0.0, 1e5]]))
     one = np.array([0])
     riders = new_riders(one, one + 1, one, one, one + 600, one + 60.0, one + 600, np.array([[1, 0]]))
@@ -286,7 +288,7 @@ def warm_up(disturbed: bool = False) -> None:
     motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, *usual, log, None)
     chargers = Chargers(charging.NOWHERE, one - 1, 0.0, 1.0)
     if disturbed:
-        streets = Unforeseen(
+        actual = Unforeseen(
             factor=np.ones((2, 1), np.float32),
             slot_s=300.0,
             road=np.array([[-1, 0], [1, -1]], np.int32),
@@ -295,7 +297,7 @@ def warm_up(disturbed: bool = False) -> None:
             over_s=np.zeros(1),
             chargers=chargers,
         )
-        motion.run(agenda_s[:0], agenda[:0], 500.0, fleet, riders, roads, *usual, log, streets)
+        motion.run(agenda_s[:0], agenda[:0], 500.0, fleet, riders, roads, *usual, log, actual)
     motion.reassign(one[:0], 1.0, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), log)
     motion.send(0, 1, 600.0, fleet, riders, roads, log)
     charging.plan_stays(one[:0], 600.0, fleet, riders, roads, chargers)

@@ -15,7 +15,7 @@ from envs.core.frozen import Frozen
 from envs.core.readings import Axes
 from envs.core.site import Site
 from envs.transit.matrices import Matrices
-from envs.transit.terms import SCORE_RANGE, URGENCY_BASE, Costs, Promise, Timing, Weights
+from envs.transit.settings import SCORE_RANGE, URGENCY_BASE, Costs, Promise, Timing, Weights
 
 
 class Node(Frozen):

@@ -11,12 +11,12 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from envs.core.readings import Readings
+from envs.transit.settings import SCORE_RANGE
 from envs.transit.site import TransitSite
 from envs.transit.standby import USUAL, Reckoning, stand_by
-from envs.transit.terms import SCORE_RANGE
 
-LEAST = 0.5
-"""Lower bound of a zone's recent requests, so that a zone without any still gets a vehicle now and then."""
+PSEUDO_REQUESTS = 0.5
+"""Added to the recent requests of a zone, so that a zone without any still gets a vehicle now and then."""
 
 SELDOM = 0.1
 """Lower bound of a zone's expected requests."""
@@ -39,7 +39,7 @@ def shares_of(scores: np.ndarray) -> np.ndarray:
 
 def demand_weights(readings: Readings) -> np.ndarray:
     """Weights of demand-proportional rebalancing: recent requests of every zone, ``(N,)``."""
-    return readings["requests"] + LEAST
+    return readings["requests"] + PSEUDO_REQUESTS
 
 
 def available(readings: Readings) -> np.ndarray:

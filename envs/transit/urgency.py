@@ -1,6 +1,6 @@
 """Urgency of a wait, from what a vehicle's time is worth at the moment. Pure.
 
-An insertion weighs a rider's wait against driving, and against the time of others, by constant costs (`terms.Costs`).
+An insertion weighs a rider's wait against driving, and against the time of others, by constant `settings.Costs`.
 The value of a vehicle's time is not constant. If riders come at a rate r and wait for W in the mean, r W of them wait
 at a time (Little 1961). If waits go with a negative power a of the number of vehicles V, one vehicle less adds, for
 every second that it is missing, a r W / V seconds of waiting: a times the riders who wait for each vehicle. Where few
@@ -16,8 +16,8 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.transit.kpis import REFUSED_MIN
+from envs.transit.settings import URGENCY_BASE
 from envs.transit.site import TransitSite
-from envs.transit.terms import URGENCY_BASE
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ AT_LEAST = 0.5
 
 def urgency(site: TransitSite, readings: Readings, haste: Haste = USUAL) -> float:
     """The urgency to set in every zone: the logarithm of the factor on a wait's weight, to the base
-    `terms.URGENCY_BASE`.
+    `settings.URGENCY_BASE`.
 
     Riders who were refused count as waiting for `kpis.REFUSED_MIN` minutes, as in the headline.
     """

@@ -23,10 +23,10 @@ from envs.transit.record import events
 from envs.transit.record.ledger import Ledger
 from envs.transit.record.periods import by_period, periods
 from envs.transit.scenarios import TransitScenario
+from envs.transit.settings import URGENCY_BASE
 from envs.transit.site import TransitSite
 from envs.transit.sources.day import Day
 from envs.transit.targets import sends
-from envs.transit.terms import URGENCY_BASE
 
 if TYPE_CHECKING:
     from envs.transit.service import Service
@@ -130,7 +130,7 @@ class TransitWorld(World):
             service.send(int(idle[k]), node)
 
     def _readings(self) -> Readings:
-        self._now = census.take(self.service, self.site, self.scenario.duration_s)
+        self._now = census.take(self.service, self.site)
         return self._now
 
     def _since_last(self, before_s: float) -> dict[str, Any]:

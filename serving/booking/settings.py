@@ -19,8 +19,8 @@ from envs.core.frozen import Frozen, first_problem, mend_of, problem_of
 from envs.core.registry import load_scenario
 from envs.core.site import Site
 from envs.transit.scenarios import TransitScenario
+from envs.transit.settings import Charging
 from envs.transit.site import TransitSite
-from envs.transit.terms import Charging
 
 HOUR = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)")
 DAY_H = 24.0

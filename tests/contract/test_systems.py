@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -21,6 +22,7 @@ import envs
 from envs import SYSTEMS, CityGymEnv, CityloopError, load_scenario, parallel_env
 from envs.core import testing
 from envs.core.env import make_loop
+from envs.core.registry import get_system
 from envs.core.testing import check_system
 from tests.contract.remote import RemoteEnv
 
@@ -55,6 +57,13 @@ def joint(ref):
 
 def test_no_system_goes_untested():
     assert set(SMALL) == set(SYSTEMS)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_definition_of_an_indicator_says_it_all(system):
+    """Tables and JSON show one beside a name, without the one before."""
+    back = re.compile(r"^(its|the same)\b|\b(of|over) (it|them)\b|\bit did\b|\bthere,| there$")
+    assert not [definition for definition in get_system(system).kpis.values() if back.search(definition)]
 
 
 ELSEWHERE = """

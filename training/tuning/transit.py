@@ -1,7 +1,7 @@
 """Tuning of transit's rules on training seeds: insertion weights, the period of rebalancing, standby, urgency.
 
 Waits are shown with service, rides and empty driving beside them: weights trade one for another, and rebalancing is
-paid for in empty kilometres. Nothing is changed: what is chosen is written into `envs.transit.terms`, into
+paid for in empty kilometres. Nothing is changed: what is chosen is written into `envs.transit.settings`, into
 `envs.transit.standby`, or into `envs.transit.urgency` (how a wait's weight follows from what a vehicle's time is worth)
 by hand.
 """

@@ -14,7 +14,7 @@ from envs.transit.kernel import driver_breaks, insertion, motion, plans
 from envs.transit.kernel.fleet import NOBODY, PLACES, PLAN, REFUSED, SEATS, WAITING, Fleet, Riders
 from envs.transit.kernel.jit import compiled
 from envs.transit.kernel.journal import note_drive, write
-from envs.transit.kernel.travel_times import Roads
+from envs.transit.kernel.travel_times import TravelTimes
 from envs.transit.record import events
 from envs.transit.record.events import Log
 
@@ -30,7 +30,13 @@ Trip = tuple[int, tuple[int, ...], float]
 
 @compiled
 def prices(
-    asked: np.ndarray, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, weights: np.ndarray, wait: np.ndarray
+    asked: np.ndarray,
+    now_s: float,
+    fleet: Fleet,
+    riders: Riders,
+    roads: TravelTimes,
+    weights: np.ndarray,
+    wait: np.ndarray,
 ) -> np.ndarray:
     """Cost of the best insertion of each request into each plan, infinite where there is none, ``(B, V)``.
 
@@ -62,7 +68,7 @@ def give(
     now_s: float,
     fleet: Fleet,
     riders: Riders,
-    roads: Roads,
+    roads: TravelTimes,
     weights: np.ndarray,
     begins: np.ndarray,
 ) -> bool:
@@ -78,7 +84,13 @@ def give(
 
 
 def trips(
-    asked: np.ndarray, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, weights: np.ndarray, wait: np.ndarray
+    asked: np.ndarray,
+    now_s: float,
+    fleet: Fleet,
+    riders: Riders,
+    roads: TravelTimes,
+    weights: np.ndarray,
+    wait: np.ndarray,
 ) -> list[Trip]:
     """All trips of one or two parties; arguments as in `prices`."""
     single = prices(asked, now_s, fleet, riders, roads, weights, wait)
@@ -152,7 +164,7 @@ def answer(
     now_s: float,
     fleet: Fleet,
     riders: Riders,
-    roads: Roads,
+    roads: TravelTimes,
     weights: np.ndarray,
     wait: np.ndarray,
     log: Log,

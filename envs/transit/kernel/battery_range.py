@@ -10,14 +10,14 @@ import numpy as np
 
 from envs.transit.kernel.fleet import CHARGING, FULL, LEFT, RATE, Fleet, Riders
 from envs.transit.kernel.jit import compiled, within
-from envs.transit.kernel.travel_times import Roads
+from envs.transit.kernel.travel_times import TravelTimes
 
 EPS_M = 1e-3
 """Tolerance of a battery's range, in metres: rounding of sums."""
 
 
 @within
-def lasts_with(v: int, r: int, i: int, j: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
+def lasts_with(v: int, r: int, i: int, j: int, fleet: Fleet, riders: Riders, roads: TravelTimes) -> bool:
     """Whether the battery lasts for a plan with a request inserted before stops ``i`` and ``j``, then to a charger."""
     left_m, node = fleet.battery[v, LEFT], fleet.at[v]
     for k in range(fleet.length[v] + 1):
@@ -46,7 +46,7 @@ def charged(v: int, stays_s: float, left_m: float, fleet: Fleet) -> float:
 
 
 @compiled
-def lasts_without(v: int, r: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
+def lasts_without(v: int, r: int, fleet: Fleet, riders: Riders, roads: TravelTimes) -> bool:
     """Whether the battery lasts for a plan without a rider's stops (`NOBODY`: for the whole plan), then to a charger.
 
     A plan with fewer stops can be longer in metres: the quickest path between the remaining stops may be.

@@ -13,7 +13,7 @@ from envs.transit.kernel import driver_breaks, insertion, plans
 from envs.transit.kernel.fleet import ABOARD, CHARGING, FULL, LEFT, NOBODY, STRANDED, WAITING, Fleet, Riders
 from envs.transit.kernel.jit import compiled, within
 from envs.transit.kernel.journal import note_drive, write
-from envs.transit.kernel.travel_times import Roads, arrive
+from envs.transit.kernel.travel_times import TravelTimes, arrive
 from envs.transit.record import events
 from envs.transit.record.events import Log
 
@@ -31,7 +31,7 @@ def break_down(
     now_s: float,
     fleet: Fleet,
     riders: Riders,
-    roads: Roads,
+    roads: TravelTimes,
     weights: np.ndarray,
     anew: np.ndarray,
     begins: np.ndarray,
@@ -80,7 +80,7 @@ def _hand_over(
     out_s: float,
     fleet: Fleet,
     riders: Riders,
-    roads: Roads,
+    roads: TravelTimes,
     weights: np.ndarray,
     anew: np.ndarray,
     begins: np.ndarray,

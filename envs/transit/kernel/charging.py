@@ -30,12 +30,12 @@ from envs.transit.kernel.fleet import (
     new_riders,
 )
 from envs.transit.kernel.jit import compiled, within
-from envs.transit.kernel.travel_times import Roads, arrive, leave_by
+from envs.transit.kernel.travel_times import TravelTimes, arrive, leave_by
 
 if TYPE_CHECKING:
     from envs.transit.scenarios import TransitScenario
+    from envs.transit.settings import Charging
     from envs.transit.site import TransitSite
-    from envs.transit.terms import Charging
 
 LEAST_S = 600.0
 """Shortest stay that is planned before a booking or the end of a shift, unless less is enough."""
@@ -116,7 +116,7 @@ def _spread(site: TransitSite, count: int) -> list[int]:
     return [int(stands[k]) for k in found]
 
 
-def check_reach(scenario: TransitScenario, site: TransitSite, roads: Roads, begins: np.ndarray) -> None:
+def check_reach(scenario: TransitScenario, site: TransitSite, roads: TravelTimes, begins: np.ndarray) -> None:
     """Refuse a fleet whose vehicles may begin out of reach of a charger.
 
     Args:
@@ -165,7 +165,9 @@ def low(now_s: float, fleet: Fleet, riders: Riders, chargers: Chargers) -> np.nd
 
 
 @compiled
-def plan_stays(who: np.ndarray, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, chargers: Chargers) -> None:
+def plan_stays(
+    who: np.ndarray, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, chargers: Chargers
+) -> None:
     """Put a stay at a charger into plans, at the earliest place with nobody aboard that breaks no promise.
 
     Args:
@@ -192,7 +194,7 @@ def plan_stays(who: np.ndarray, now_s: float, fleet: Fleet, riders: Riders, road
 
 
 @within
-def _choose(v: int, i: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, chargers: Chargers) -> bool:
+def _choose(v: int, i: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, chargers: Chargers) -> bool:
     """Write the stay that begins soonest, before stop ``i``, into a vehicle's row; False: none is possible."""
     node, free_s, left_m, taken = _before(v, i, now_s, fleet, roads)
     if taken > 0:
@@ -216,7 +218,7 @@ def _choose(v: int, i: int, now_s: float, fleet: Fleet, riders: Riders, roads: R
 
 
 @within
-def _before(v: int, i: int, now_s: float, fleet: Fleet, roads: Roads) -> tuple[int, float, float, int]:
+def _before(v: int, i: int, now_s: float, fleet: Fleet, roads: TravelTimes) -> tuple[int, float, float, int]:
     """A vehicle's node, time, metres of range left and seats taken before stop ``i`` of its plan."""
     left_m, node = fleet.battery[v, LEFT], fleet.at[v]
     for k in range(i):
@@ -228,7 +230,7 @@ def _before(v: int, i: int, now_s: float, fleet: Fleet, roads: Roads) -> tuple[i
 
 
 @within
-def _end(v: int, i: int, node: int, fleet: Fleet, riders: Riders, roads: Roads) -> float:
+def _end(v: int, i: int, node: int, fleet: Fleet, riders: Riders, roads: TravelTimes) -> float:
     """When a vehicle has to leave a node that it visits before stop ``i``, so that the plan is not delayed."""
     if i == fleet.length[v]:
         return fleet.shift_s[v, END]

@@ -12,7 +12,7 @@ import numpy as np
 from envs.transit.kernel import battery_range, plans
 from envs.transit.kernel.fleet import END, LEFT, NOBODY, Fleet, Riders, new_riders
 from envs.transit.kernel.jit import compiled, within
-from envs.transit.kernel.travel_times import Roads, arrive
+from envs.transit.kernel.travel_times import TravelTimes, arrive
 
 FROM, UNTIL, LENGTH = range(3)
 """Columns of the breaks, ``(V, 3)``, in seconds: earliest and latest beginning, and length; length 0: no break."""
@@ -29,7 +29,7 @@ def with_breaks(riders: Riders, fleet: Fleet, breaks: np.ndarray) -> Riders:
     return Riders(*(np.concatenate(pair) for pair in zip(riders, more, strict=True)))
 
 
-def plan_breaks(fleet: Fleet, riders: Riders, roads: Roads, breaks: np.ndarray) -> None:
+def plan_breaks(fleet: Fleet, riders: Riders, roads: TravelTimes, breaks: np.ndarray) -> None:
     """Put every break into its vehicle's plan, which is still empty."""
     rows = np.flatnonzero(plans.is_break(np.arange(len(riders.origin)), riders))
     for v, r in zip(np.flatnonzero(breaks[:, LENGTH] > 0), rows, strict=True):
@@ -64,7 +64,7 @@ def _breaks_at(stop: int | np.ndarray, fleet: Fleet, riders: Riders) -> np.ndarr
 
 
 @compiled
-def settle(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+def settle(v: int, fleet: Fleet, riders: Riders, roads: TravelTimes) -> None:
     """Move a break at the end of a plan to where the last rider gets off: no later there, and no extra driving."""
     k = fleet.length[v] - 2
     if k < 1 or not plans.is_break(fleet.rider[v, k], riders) or not fleet.pick[v, k]:
@@ -85,7 +85,7 @@ def place(v: int, k: int, node: int, fleet: Fleet, riders: Riders) -> None:
 
 
 @within
-def can_go(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
+def can_go(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes) -> bool:
     """Whether an idle vehicle, sent to a node, can still begin its break there in time and get to a charger."""
     left_m = fleet.battery[v, LEFT] - roads.metres[fleet.at[v], node]
     if left_m < np.inf and left_m < roads.charger_m[node] - battery_range.EPS_M:

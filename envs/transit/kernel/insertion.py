@@ -19,7 +19,7 @@ from envs.transit.kernel.battery_range import lasts_with
 from envs.transit.kernel.fleet import END, LEFT, NOBODY, PLACES, PLAN, SEATS, Fleet, Riders
 from envs.transit.kernel.jit import compiled, within
 from envs.transit.kernel.plans import EPS, at_latest, is_pause, ready_s, serves
-from envs.transit.kernel.travel_times import Roads, arrive
+from envs.transit.kernel.travel_times import TravelTimes, arrive
 
 VEHICLE, WAIT, RIDE, OTHERS = range(4)
 """Weights of a cost: added driving (in seconds at speed 1, so that no detour is ever negative), the rider's wait, the
@@ -35,7 +35,7 @@ def best_insertion(
     now_s: float,
     fleet: Fleet,
     riders: Riders,
-    roads: Roads,
+    roads: TravelTimes,
     weights: np.ndarray,
     mode: int,
     begins: np.ndarray,
@@ -101,7 +101,7 @@ def best_place(  # noqa: PLR0912 (one search, its pruning conditions in order)
     now_s: float,
     fleet: Fleet,
     riders: Riders,
-    roads: Roads,
+    roads: TravelTimes,
     weights: np.ndarray,
     mode: int,
     best: float,
@@ -187,7 +187,7 @@ def _best_drop(
     detour_s: float,
     fleet: Fleet,
     riders: Riders,
-    roads: Roads,
+    roads: TravelTimes,
     weights: np.ndarray,
     best: float,
     begins: np.ndarray,
@@ -261,7 +261,7 @@ def _delay(
     end_s: float,
     fleet: Fleet,
     riders: Riders,
-    roads: Roads,
+    roads: TravelTimes,
     begins: np.ndarray,
 ) -> float:
     """Seconds by which others arrive later from stop ``j`` on, if the request's drop-off before it begins at ``end_s``.

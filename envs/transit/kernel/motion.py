@@ -38,7 +38,7 @@ from envs.transit.kernel.fleet import (
 )
 from envs.transit.kernel.jit import compiled, within
 from envs.transit.kernel.journal import note_drive, write
-from envs.transit.kernel.travel_times import Roads, arrive
+from envs.transit.kernel.travel_times import TravelTimes, arrive
 from envs.transit.kernel.unforeseen import Unforeseen
 from envs.transit.record import events
 from envs.transit.record.events import Log
@@ -49,24 +49,24 @@ EVENT_ROWS = 12
 
 @within
 def move(
-    v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None
+    v: int, until_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log, actual: Unforeseen | None
 ) -> None:
     """Let one vehicle drive and serve stops until a given time."""
-    while _is_due(v, until_s, fleet, riders, roads, log, streets):
+    while _is_due(v, until_s, fleet, riders, roads, log, actual):
         target = fleet.node[v, 0] if fleet.length[v] > 0 else fleet.heading[v]
         at = fleet.at[v]
         if at != target:
             following = roads.hop[at, target]
-            if streets is not None:
-                unforeseen.enter(v, at, following, fleet.at_s[v], roads, streets)
+            if actual is not None:
+                unforeseen.enter(v, at, following, fleet.at_s[v], roads, actual)
             fleet.metres[v] += roads.metres[at, following]
             fleet.battery[v, LEFT] -= roads.metres[at, following]
             fleet.at_s[v] = arrive(fleet.at_s[v], roads.free_s[at, following], roads.speed, roads.slot_s)
             fleet.at[v] = following
-            if streets is None:
+            if actual is None:
                 _come(v, fleet, log)
         elif fleet.length[v] > 0:
-            _serve(v, fleet, riders, roads, log, streets)
+            _serve(v, fleet, riders, roads, log, actual)
         else:
             _stand(v, fleet, log)
         plans.update_due(v, fleet)
@@ -74,11 +74,11 @@ def move(
 
 @within
 def _is_due(
-    v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None
+    v: int, until_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log, actual: Unforeseen | None
 ) -> bool:
     """Whether a vehicle reaches a node by a given time, and has something to do there by then."""
-    if streets is not None:
-        if not unforeseen.reach(v, until_s, fleet, riders, roads, streets):
+    if actual is not None:
+        if not unforeseen.reach(v, until_s, fleet, riders, roads, actual):
             return False
         _come(v, fleet, log)
     return fleet.due_s[v] <= until_s
@@ -100,15 +100,15 @@ def _stand(v: int, fleet: Fleet, log: Log) -> None:
 
 
 @within
-def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
+def _pause(v: int, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log, actual: Unforeseen | None) -> None:
     """Begin or end a driver's break or a stay at a charger."""
     r, sign, begin_s, gained_m = fleet.rider[v, 0], 1, fleet.at_s[v], 0.0
     charges = riders.state[r] == CHARGING
-    if streets is not None:
-        if charges and fleet.pick[v, 0] and not unforeseen.takes_its_turn(v, fleet, riders, roads, streets):
+    if actual is not None:
+        if charges and fleet.pick[v, 0] and not unforeseen.takes_its_turn(v, fleet, riders, roads, actual):
             return
         if fleet.pick[v, 0]:
-            unforeseen.excuse(v, False, max(begin_s, fleet.floor_s[v, 0]), fleet, riders, streets, log)
+            unforeseen.excuse(v, False, max(begin_s, fleet.floor_s[v, 0]), fleet, riders, actual, log)
     if fleet.pick[v, 0]:
         kind = events.PLUGGED_IN if charges else events.RESTED
         begin_s = max(begin_s, fleet.floor_s[v, 0])
@@ -126,17 +126,17 @@ def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets
 
 
 @within
-def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
+def _serve(v: int, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log, actual: Unforeseen | None) -> None:
     """Serve the first stop of a plan: the vehicle is there, and it is time."""
     r, at = np.int64(fleet.rider[v, 0]), fleet.at[v]
     if plans.is_pause(r, riders):
-        _pause(v, fleet, riders, roads, log, streets)
+        _pause(v, fleet, riders, roads, log, actual)
         return
     if riders.state[r] == CANCELLED or riders.state[r] == ABSENT:
         _pass(v, fleet, riders, roads, log)
         return
-    if streets is not None:
-        unforeseen.excuse(v, True, fleet.due_s[v], fleet, riders, streets, log)
+    if actual is not None:
+        unforeseen.excuse(v, True, fleet.due_s[v], fleet, riders, actual, log)
     if fleet.pick[v, 0]:
         begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
         note_drive(v, begin_s, fleet, log)
@@ -163,7 +163,7 @@ def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets
 
 
 @within
-def _pass(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+def _pass(v: int, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log) -> None:
     """Pass a stop of a rider who is gone, taking the time that was planned for it."""
     r, pick = fleet.rider[v, 0], fleet.pick[v, 0]
     begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
@@ -174,7 +174,7 @@ def _pass(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
 
 
 @within
-def leave_out(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+def leave_out(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes) -> None:
     """Take a rider who withdrew, or did not appear, out of a plan, or only out of the vehicle's load.
 
     If the battery would not last for the rest of the plan without the rider's stops (see
@@ -188,11 +188,13 @@ def leave_out(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads:
 
 
 @compiled
-def move_all(until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
+def move_all(
+    until_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log, actual: Unforeseen | None
+) -> None:
     """Let all vehicles drive and serve stops until a given time."""
     for v in range(len(fleet.at)):
-        if streets is not None or fleet.due_s[v] <= until_s:
-            move(v, until_s, fleet, riders, roads, log, streets)
+        if actual is not None or fleet.due_s[v] <= until_s:
+            move(v, until_s, fleet, riders, roads, log, actual)
 
 
 @compiled
@@ -201,7 +203,7 @@ def answer(
     now_s: float,
     fleet: Fleet,
     riders: Riders,
-    roads: Roads,
+    roads: TravelTimes,
     weights: np.ndarray,
     mode: int,
     begins: np.ndarray,
@@ -235,7 +237,7 @@ def fits_somewhere(r: int, fleet: Fleet, riders: Riders) -> bool:
 
 
 @compiled
-def withdraw(r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+def withdraw(r: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log) -> None:
     """Cancel a rider's request, unless aboard by now."""
     if riders.state[r] == UNKNOWN or riders.state[r] == WAITING:
         v = riders.vehicle[r]
@@ -254,13 +256,13 @@ def run(
     until_s: float,
     fleet: Fleet,
     riders: Riders,
-    roads: Roads,
+    roads: TravelTimes,
     weights: np.ndarray,
     urgency: np.ndarray,
     mode: int,
     anew: np.ndarray,
     log: Log,
-    streets: Unforeseen | None,
+    actual: Unforeseen | None,
 ) -> None:
     """Advance time, and process requests, cancellations and breakdowns on the way.
 
@@ -277,27 +279,27 @@ def run(
         mode: `insertion.EVERYWHERE` or `insertion.AT_THE_END`.
         anew: terms of a new promise after a breakdown; see `breakdowns`.
         log: with room for `EVENT_ROWS` rows a rider concerned, two a vehicle, and those of `breakdowns`.
-        streets: actual travel times; None: those that the dispatcher knows.
+        actual: actual travel times; None: those that the dispatcher knows.
     """
     begins, bounds, mine = np.zeros(PLAN), np.zeros(len(fleet.at)), weights.copy()
     count, vehicles = len(riders.origin), len(fleet.at)
     for k in range(len(agenda)):
         now_s = agenda_s[k]
-        move_all(now_s, fleet, riders, roads, log, streets)
+        move_all(now_s, fleet, riders, roads, log, actual)
         r = agenda[k]
         if r >= count + vehicles:
             v = r - count - vehicles
             breakdowns.repair(v, fleet.at[v], now_s, fleet, log)
         elif r >= count:
-            if streets is not None:  # the driver reports when it will be at the next corner
-                unforeseen.reach(r - count, np.inf, fleet, riders, roads, streets)
+            if actual is not None:  # the driver reports when it will be at the next corner
+                unforeseen.reach(r - count, np.inf, fleet, riders, roads, actual)
             breakdowns.break_down(r - count, now_s, fleet, riders, roads, weights, anew, begins, bounds, log)
         elif r >= 0:
             mine[insertion.WAIT] = weights[insertion.WAIT] * urgency[riders.origin[r]]
             answer(r, now_s, fleet, riders, roads, mine, mode, begins, bounds, log)
         else:
             withdraw(-1 - r, now_s, fleet, riders, roads, log)
-    move_all(until_s, fleet, riders, roads, log, streets)
+    move_all(until_s, fleet, riders, roads, log, actual)
 
 
 @compiled
@@ -307,7 +309,7 @@ def reassign(
     now_s: float,
     fleet: Fleet,
     riders: Riders,
-    roads: Roads,
+    roads: TravelTimes,
     weights: np.ndarray,
     urgency: np.ndarray,
     log: Log,
@@ -355,7 +357,7 @@ def reassign(
 
 
 @within
-def _needs(v: int, r: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
+def _needs(v: int, r: int, fleet: Fleet, riders: Riders, roads: TravelTimes) -> bool:
     """Whether a vehicle's battery lasts for its plan, but would not without a rider's stops."""
     if battery_range.lasts_without(v, r, fleet, riders, roads):
         return False
@@ -363,7 +365,7 @@ def _needs(v: int, r: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
 
 
 @compiled
-def send(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+def send(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log) -> None:
     """Send an idle vehicle to a node; it can be redirected, or given a rider, at any node on the way.
 
     It stays if its driver's break would begin too late there, or the battery would not last from there to a charger.

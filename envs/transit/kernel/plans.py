@@ -20,7 +20,7 @@ from numba.extending import register_jitable
 
 from envs.transit.kernel.fleet import BEGIN, CHARGING, END, NOBODY, PLACES, PLAN, SEATS, Fleet, Riders
 from envs.transit.kernel.jit import compiled, within
-from envs.transit.kernel.travel_times import Roads, arrive, leave_by
+from envs.transit.kernel.travel_times import TravelTimes, arrive, leave_by
 
 EPS = 1e-6
 """Tolerance of time limits, in seconds: rounding of sums."""
@@ -39,7 +39,7 @@ def is_break(r: Any, riders: Riders) -> Any:
 
 
 @compiled
-def schedule(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+def schedule(v: int, fleet: Fleet, riders: Riders, roads: TravelTimes) -> None:
     """Recompute the times and loads of a vehicle's plan, from its present position."""
     count = fleet.length[v]
     node, now_s = fleet.at[v], fleet.at_s[v]
@@ -90,7 +90,7 @@ def at_latest(limit_s: float, planned_s: float) -> float:
 
 
 @compiled
-def reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+def reckon(v: int, fleet: Fleet, riders: Riders, roads: TravelTimes) -> None:
     """Recompute a plan whose stops may now be sooner, without making a ride longer than it was planned.
 
     A rider who is picked up sooner might have to wait aboard for a later pick-up whose earliest time has not come, and
@@ -114,7 +114,7 @@ def reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
 
 
 @within
-def put_off(v: int, time_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+def put_off(v: int, time_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes) -> None:
     """Delay a vehicle that is not yet where it was expected: it leaves no sooner than ``time_s``."""
     if fleet.at_s[v] < time_s:
         fleet.at_s[v] = time_s
@@ -150,7 +150,9 @@ def serves(v: int, now_s: float, fleet: Fleet) -> bool:
 
 
 @compiled
-def insert(v: int, r: int, first: int, second: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+def insert(
+    v: int, r: int, first: int, second: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes
+) -> None:
     """Put a request into a plan, before the stops that `best_place` named."""
     if first == 0:  # else the vehicle goes on with its current leg
         fleet.at_s[v] = ready_s(v, now_s, fleet)
@@ -195,7 +197,7 @@ def stops_of(v: int, r: int, fleet: Fleet) -> tuple[int, int]:
 
 
 @compiled
-def remove(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+def remove(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes) -> None:
     """Take a rider who withdrew, or did not appear, out of a plan. Later stops may become sooner: see `reckon`."""
     if fleet.length[v] == 0 or fleet.rider[v, 0] == r:
         fleet.at_s[v] = ready_s(v, now_s, fleet)

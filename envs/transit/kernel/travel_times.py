@@ -15,8 +15,8 @@ from envs.transit.kernel.jit import compiled
 from envs.transit.matrices import Matrices
 
 
-class Roads(NamedTuple):
-    """A road graph as matrices over its ``N`` nodes; `roads_of` makes them.
+class TravelTimes(NamedTuple):
+    """Travel times of a road graph: matrices over its ``N`` nodes; `travel_times_of` makes them.
 
     Attributes:
         free_s: seconds from row to column at speed 1, float64 ``(N, N)``, shortest paths: no detour is quicker.
@@ -40,7 +40,9 @@ class Roads(NamedTuple):
     fastest: float
 
 
-def roads_of(matrices: Matrices, speed: np.ndarray, slot_s: float, chargers: np.ndarray | None = None) -> Roads:
+def travel_times_of(
+    matrices: Matrices, speed: np.ndarray, slot_s: float, chargers: np.ndarray | None = None
+) -> TravelTimes:
     """Shortest paths under the speeds of a day, each of which holds for ``slot_s`` seconds.
 
     Args:
@@ -53,7 +55,7 @@ def roads_of(matrices: Matrices, speed: np.ndarray, slot_s: float, chargers: np.
     speed = np.ascontiguousarray(speed, dtype=np.float64)
     to_s = np.ascontiguousarray(matrices.free_s.T)
     paths = matrices.free_s, to_s, matrices.metres, matrices.hop
-    return Roads(*paths, to_charger_m, speed, float(slot_s), float(speed.max()))
+    return TravelTimes(*paths, to_charger_m, speed, float(slot_s), float(speed.max()))
 
 
 def charger_m(matrices: Matrices, chargers: np.ndarray) -> np.ndarray:

@@ -22,14 +22,14 @@ from envs.transit.kernel.charging import Chargers
 from envs.transit.kernel.fleet import END, NOBODY, PLAN, Fleet, Riders
 from envs.transit.kernel.jit import within
 from envs.transit.kernel.journal import write
-from envs.transit.kernel.travel_times import Roads, arrive
+from envs.transit.kernel.travel_times import TravelTimes, arrive
 from envs.transit.record import events
 from envs.transit.record.events import Log
 
 if TYPE_CHECKING:
     from envs.transit.scenarios import TransitScenario
+    from envs.transit.settings import StreetNoise
     from envs.transit.site import TransitSite
-    from envs.transit.terms import Streets
 
 SAMPLES = 4
 """Draws of a factor in `lasting_s`."""
@@ -96,29 +96,29 @@ def unforeseen(
 
 
 def factors(
-    streets: Streets, site: TransitSite, starts: np.ndarray, slots: int, rng: np.random.Generator
+    noise: StreetNoise, site: TransitSite, starts: np.ndarray, slots: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Factors on the times of roads in every slot, float32 ``(E, slots)``.
 
     Args:
-        streets: the model.
+        noise: its parameters.
         site: where the roads are.
         starts: node at which each begins, ``(E,)``.
         slots: number of slots, ``lasting_s / SAMPLES`` each.
         rng: random generator.
     """
-    variance = np.log1p(streets.spread**2)  # of the logarithm, so that the factor's deviation is the spread
+    variance = np.log1p(noise.spread**2)  # of the logarithm, so that the factor's deviation is the spread
     own = _waves(len(starts), slots, rng)
     common = _waves(len(site.zones), slots, rng)[site.zone_of[starts]]
-    wave = np.sqrt(1.0 - streets.together) * own + np.sqrt(streets.together) * common
+    wave = np.sqrt(1.0 - noise.together) * own + np.sqrt(noise.together) * common
     found = np.exp(np.sqrt(variance) * wave - variance / 2)
-    slot_s = streets.lasting_s / SAMPLES
+    slot_s = noise.lasting_s / SAMPLES
     places = np.array([(node.x_m, node.y_m) for node in site.nodes])
-    for _ in range(rng.poisson(streets.incidents_h * slots * slot_s / 3600.0)):
+    for _ in range(rng.poisson(noise.incidents_h * slots * slot_s / 3600.0)):
         middle, begin_s = places[rng.integers(len(places))], rng.uniform(0.0, slots * slot_s)
-        end_s = begin_s + rng.exponential(streets.incident_s)
-        near = np.hypot(*(places[starts] - middle).T) <= streets.incident_m
-        found[near, int(begin_s // slot_s) : int(end_s // slot_s) + 1] *= streets.incident_factor
+        end_s = begin_s + rng.exponential(noise.incident_s)
+        near = np.hypot(*(places[starts] - middle).T) <= noise.incident_m
+        found[near, int(begin_s // slot_s) : int(end_s // slot_s) + 1] *= noise.incident_factor
     return found.astype(np.float32)
 
 
@@ -136,42 +136,42 @@ def _waves(count: int, slots: int, rng: np.random.Generator) -> np.ndarray:
 
 
 @within
-def enter(v: int, start: int, end: int, time_s: float, roads: Roads, streets: Unforeseen) -> None:
+def enter(v: int, start: int, end: int, time_s: float, roads: TravelTimes, actual: Unforeseen) -> None:
     """Draw when a vehicle that enters a road reaches its end."""
-    slot = min(int(time_s // streets.slot_s), streets.factor.shape[1] - 1)
-    takes_s = roads.free_s[start, end] * streets.factor[streets.road[start, end], slot]
-    streets.there_s[v] = arrive(time_s, takes_s, roads.speed, roads.slot_s)
+    slot = min(int(time_s // actual.slot_s), actual.factor.shape[1] - 1)
+    takes_s = roads.free_s[start, end] * actual.factor[actual.road[start, end], slot]
+    actual.there_s[v] = arrive(time_s, takes_s, roads.speed, roads.slot_s)
 
 
 @within
-def reach(v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, streets: Unforeseen) -> bool:
+def reach(v: int, until_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, actual: Unforeseen) -> bool:
     """Whether a vehicle is at its node by a given time; updates its plan by what the dispatcher has learnt by then.
 
     An overdue vehicle is expected at any moment.
     """
-    there_s = streets.there_s[v]
+    there_s = actual.there_s[v]
     if there_s == np.inf:
         return True
     if there_s > until_s:
         if fleet.at_s[v] < until_s:
-            learn(v, until_s, fleet, riders, roads, streets)
+            learn(v, until_s, fleet, riders, roads, actual)
         return False
-    streets.there_s[v] = np.inf
-    learn(v, there_s, fleet, riders, roads, streets)
+    actual.there_s[v] = np.inf
+    learn(v, there_s, fleet, riders, roads, actual)
     return True
 
 
 @within
-def learn(v: int, at_s: float, fleet: Fleet, riders: Riders, roads: Roads, streets: Unforeseen) -> None:
-    """Correct the time at which a vehicle is at its node; lateness that this adds is attributed to streets."""
+def learn(v: int, at_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, actual: Unforeseen) -> None:
+    """Correct the time at which a vehicle is at its node; lateness that this adds is attributed to actual."""
     if at_s != fleet.at_s[v]:
         fleet.at_s[v] = at_s
-        _reckon(v, fleet, riders, roads, streets)
+        _reckon(v, fleet, riders, roads, actual)
 
 
 @within
-def _reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads, streets: Unforeseen) -> None:
-    """Recompute a vehicle's plan, and add the resulting lateness to that caused by streets."""
+def _reckon(v: int, fleet: Fleet, riders: Riders, roads: TravelTimes, actual: Unforeseen) -> None:
+    """Recompute a vehicle's plan, and add the resulting lateness to that caused by actual."""
     before_s = np.zeros(PLAN)
     for k in range(fleet.length[v]):
         before_s[k] = _late(v, k, fleet, riders)
@@ -179,8 +179,8 @@ def _reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads, streets: Unfores
     plans.reckon(v, fleet, riders, roads)
     for k in range(fleet.length[v]):
         r, what = fleet.rider[v, k], PICK_UP if fleet.pick[v, k] else RIDE
-        streets.late_s[r, what] = min(streets.late_s[r, what], before_s[k]) + _late(v, k, fleet, riders) - before_s[k]
-    streets.over_s[v] = min(streets.over_s[v], over_s) + _over(v, fleet) - over_s
+        actual.late_s[r, what] = min(actual.late_s[r, what], before_s[k]) + _late(v, k, fleet, riders) - before_s[k]
+    actual.over_s[v] = min(actual.over_s[v], over_s) + _over(v, fleet) - over_s
 
 
 @within
@@ -199,7 +199,7 @@ def _over(v: int, fleet: Fleet) -> float:
 
 
 @within
-def excuse(v: int, party: bool, time_s: float, fleet: Fleet, riders: Riders, streets: Unforeseen, log: Log) -> None:
+def excuse(v: int, party: bool, time_s: float, fleet: Fleet, riders: Riders, actual: Unforeseen, log: Log) -> None:
     """Record the lateness by streets of a plan's first stop, which is about to be served.
 
     Args:
@@ -208,22 +208,22 @@ def excuse(v: int, party: bool, time_s: float, fleet: Fleet, riders: Riders, str
         time_s: time of the stop.
         fleet: the state of all vehicles.
         riders: the state of all riders.
-        streets: actual travel times.
+        actual: actual travel times.
         log: with room for two rows.
     """
     r, what = fleet.rider[v, 0], PICK_UP if fleet.pick[v, 0] else RIDE
     who = r if party else NOBODY
-    late_s = min(streets.late_s[r, what], _late(v, 0, fleet, riders))
+    late_s = min(actual.late_s[r, what], _late(v, 0, fleet, riders))
     if late_s > 0.0:
         kind = events.DELAYED if what == PICK_UP else events.PROLONGED
         write(log, time_s, kind, v, who, fleet.at[v], 0.0, int(np.ceil(late_s)))
-    over_s = min(streets.over_s[v], time_s - fleet.shift_s[v, END])
+    over_s = min(actual.over_s[v], time_s - fleet.shift_s[v, END])
     if over_s > 0.0:
         write(log, time_s, events.OVERTIME, v, who, fleet.at[v], 0.0, int(np.ceil(over_s)))
 
 
 @within
-def takes_its_turn(v: int, fleet: Fleet, riders: Riders, roads: Roads, streets: Unforeseen) -> bool:
+def takes_its_turn(v: int, fleet: Fleet, riders: Riders, roads: TravelTimes, actual: Unforeseen) -> bool:
     """Whether a vehicle that comes late to a charger finds a place that is free for the length of its stay.
 
     If not, it waits there until one is free, and its stay and the rest of its plan are put off.
@@ -233,12 +233,12 @@ def takes_its_turn(v: int, fleet: Fleet, riders: Riders, roads: Roads, streets: 
     if begin_s <= riders.earliest_s[r] + plans.EPS:
         return True
     free_s, riders.vehicle[r] = begin_s, NOBODY  # its own reservation does not count
-    for c in range(len(streets.chargers.places)):
-        if streets.chargers.places[c, charging.NODE] == at:
-            free_s = charging.free_from(c, begin_s, riders.board_s[r], riders, streets.chargers)
+    for c in range(len(actual.chargers.places)):
+        if actual.chargers.places[c, charging.NODE] == at:
+            free_s = charging.free_from(c, begin_s, riders.board_s[r], riders, actual.chargers)
     riders.vehicle[r] = v
     riders.earliest_s[r] = riders.latest_s[r] = free_s
     if free_s > begin_s:
         fleet.floor_s[v, 0] = free_s
-        _reckon(v, fleet, riders, roads, streets)
+        _reckon(v, fleet, riders, roads, actual)
     return free_s <= begin_s

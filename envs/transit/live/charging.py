@@ -13,7 +13,7 @@ import numpy as np
 from envs.transit.kernel import charging
 from envs.transit.kernel.charging import Chargers
 from envs.transit.kernel.fleet import FULL, LEFT, NOBODY, Fleet, Riders
-from envs.transit.kernel.travel_times import Roads
+from envs.transit.kernel.travel_times import TravelTimes
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Batteries:
         fleet.battery[v, LEFT] = min(gauge.left_m, full_m)
         self._seen_at[v], self._seen_m[v] = gauge.seen_at, min(gauge.seen_m, full_m)
 
-    def reach(self, v: int, node: int, fleet: Fleet, roads: Roads) -> None:
+    def reach(self, v: int, node: int, fleet: Fleet, roads: TravelTimes) -> None:
         """Update the range of a vehicle that reports a node; an unexpected one by the distance from the last report."""
         if node != fleet.at[v]:
             fleet.battery[v, LEFT] = self._seen_m[v] - roads.metres[self._seen_at[v], node]

@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.transit.kernel import driver_breaks, insertion, plans
 from envs.transit.kernel.fleet import NOBODY, PLAN, Fleet, Riders
-from envs.transit.kernel.travel_times import Roads
+from envs.transit.kernel.travel_times import TravelTimes
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Breaks:
         begun = float(riders.begin_s[r]) if self.under_way(v) else None
         return Break(int(riders.origin[r]), begun, over=not self._stops(v))
 
-    def plan(self, v: int, now_s: float, riders: Riders, roads: Roads) -> bool:
+    def plan(self, v: int, now_s: float, riders: Riders, roads: TravelTimes) -> bool:
         """Put a break where nobody is aboard and no promise is broken into a plan; returns whether it fits."""
         r, fleet = int(self.row_of[v]), self._fleet
         riders.origin[r] = riders.destination[r] = fleet.at[v]

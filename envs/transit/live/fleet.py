@@ -31,14 +31,14 @@ from envs.transit.kernel.fleet import (
     new_riders,
 )
 from envs.transit.kernel.jit import compiled
-from envs.transit.kernel.travel_times import Roads, arrive, roads_of
+from envs.transit.kernel.travel_times import TravelTimes, arrive, travel_times_of
 from envs.transit.live.charging import Batteries
 from envs.transit.live.driver_breaks import Breaks
 from envs.transit.live.idle import IdleVehicles
 from envs.transit.live.offers import Offer, Trip, offer_of
 from envs.transit.record import events
+from envs.transit.settings import URGENCY_BASE, Charging
 from envs.transit.site import TransitSite
-from envs.transit.terms import URGENCY_BASE, Charging
 
 USUAL = Charging()
 """Default terms of charging."""
@@ -48,7 +48,7 @@ SLOTS = 256
 
 
 @compiled
-def follow(v: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+def follow(v: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes) -> None:
     """Move a vehicle to where it should be by now: it drives as planned, but serves no stop before it reports.
 
     At a stop it stays until it reports; if that takes longer than boarding, the rest of the plan is put off. At a
@@ -112,7 +112,7 @@ class LiveFleet:
         self.site = site
         self.ranged = battery is not None and bool(np.isfinite(battery[:, LEFT]).any())
         places = charging.places_of(terms, site) if self.ranged else charging.NOWHERE
-        self.roads = roads_of(site.matrices, speed, slot_s, places[:, charging.NODE] if self.ranged else None)
+        self.roads = travel_times_of(site.matrices, speed, slot_s, places[:, charging.NODE] if self.ranged else None)
         self.fleet = new_fleet(np.array(at), np.array(room), np.array(shift_s), battery)
         breaks = np.zeros((len(at), 3)) if breaks is None else breaks
         self.breaks = Breaks(self.fleet, breaks, SLOTS)

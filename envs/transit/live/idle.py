@@ -13,7 +13,7 @@ from envs.core.readings import Readings
 from envs.transit import census
 from envs.transit.kernel import driver_breaks, motion, plans
 from envs.transit.kernel.fleet import BEGIN, END, NOBODY, Fleet, Riders
-from envs.transit.kernel.travel_times import Roads, arrive
+from envs.transit.kernel.travel_times import TravelTimes, arrive
 from envs.transit.record import events
 from envs.transit.site import TransitSite
 from envs.transit.targets import sends
@@ -28,7 +28,7 @@ class IdleVehicles:
         roads: travel times.
     """
 
-    def __init__(self, site: TransitSite, fleet: Fleet, roads: Roads):
+    def __init__(self, site: TransitSite, fleet: Fleet, roads: TravelTimes):
         self.site, self._fleet, self._roads = site, fleet, roads
 
     def who(self, now_s: float, riders: Riders) -> tuple[np.ndarray, np.ndarray]:

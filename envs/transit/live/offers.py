@@ -10,7 +10,7 @@ import numpy as np
 
 from envs.transit.kernel import plans
 from envs.transit.kernel.fleet import Fleet, Riders
-from envs.transit.kernel.travel_times import Roads
+from envs.transit.kernel.travel_times import TravelTimes
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def offer_of(
     now_s: float,
     fleet: Fleet,
     riders: Riders,
-    roads: Roads,
+    roads: TravelTimes,
     margin_s: float,
 ) -> Offer:
     """The effect of inserting the rider in slot 0, by doing it and undoing it.
@@ -117,7 +117,7 @@ def _arrivals(v: int, fleet: Fleet) -> Iterator[tuple[int, float]]:
             yield int(fleet.rider[v, k]), float(fleet.arrive_s[v, k])
 
 
-def _driving_s(v: int, fleet: Fleet, roads: Roads) -> float:
+def _driving_s(v: int, fleet: Fleet, roads: TravelTimes) -> float:
     """Driving time of a plan at free flow, in seconds."""
     nodes = np.concatenate([fleet.at[v : v + 1], fleet.node[v, : fleet.length[v]]])
     return float(roads.free_s[nodes[:-1], nodes[1:]].sum())

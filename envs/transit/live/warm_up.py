@@ -12,8 +12,8 @@ import numpy as np
 
 from envs.transit.live.fleet import LiveFleet
 from envs.transit.live.offers import Trip
+from envs.transit.settings import Charging, Costs, Promise, Timing
 from envs.transit.site import Node, Road, TransitSite, Zone
-from envs.transit.terms import Charging, Costs, Promise, Timing
 
 LONG_S = LONG_M = 1e5
 """Length of a shift in seconds, and range of a full battery in metres."""

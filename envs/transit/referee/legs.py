@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.transit.kernel.travel_times import Roads, arrive
+from envs.transit.kernel.travel_times import TravelTimes, arrive
 from envs.transit.referee.taxis import Taxis
 
 DEPART, LOADED, PLANNED, WAY, DROVE = range(5)
@@ -14,7 +14,7 @@ the streets that were driven, which differ where a vehicle was redirected; and a
 HOUR_S = 3600.0
 
 
-def planned(taxis: Taxis, roads: Roads) -> np.ndarray:
+def planned(taxis: Taxis, roads: TravelTimes) -> np.ndarray:
     """Every leg that was driven from one street to another, ``(L, 5)``; see the columns.
 
     Args:

@@ -46,7 +46,8 @@ def write(scenario: TransitScenario, path: Path, seed: int, flow: float) -> int:
         Number of vehicles.
     """
     rng = np.random.default_rng([seed, 14])
-    copies, spread_s = scenario.trips.stretch * flow, scenario.trips.stretch
+    stretch = scenario.trips.stretch
+    copies = stretch * flow
     root, rows = ET.Element("routes"), []
     for file in scenario.routes:
         for element in read_root(file):
@@ -54,11 +55,11 @@ def write(scenario: TransitScenario, path: Path, seed: int, flow: float) -> int:
                 root.append(element)
             if element.tag not in ("trip", "vehicle"):
                 continue
-            time_s = (streets.depart_s(file, element) - scenario.trips.begin_s) * scenario.trips.stretch
+            time_s = (streets.depart_s(file, element) - scenario.trips.begin_s) * stretch
             if not 0 <= time_s < scenario.duration_s:
                 continue
             count = int(copies) + int(rng.random() < copies % 1)
-            times = time_s + rng.uniform(-30.0, 30.0, count) * spread_s
+            times = time_s + rng.uniform(-30.0, 30.0, count) * stretch
             times = np.concatenate([times, -times[times < WARM_S]])  # the beginning mirrored, to fill the streets
             rows += [(t, element) for t in times.tolist() if -WARM_S < t < scenario.duration_s]
     for k, (time_s, element) in enumerate(sorted(rows, key=lambda row: row[0])):

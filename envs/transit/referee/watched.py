@@ -54,7 +54,7 @@ class WatchedService(Service):
         """Advance time without requests, and record changes caused by streets."""
         before_s = self.riders.begin_s.copy()
         self._advance(self._agenda_s[:0], self._agenda[:0], until_s, urgency)
-        if self.streets is not None:
+        if self.actual is not None:
             count = len(self.asked.origin)
             self.moved_s[DROVE] += np.nan_to_num(self.riders.begin_s - before_s)[:count]
 

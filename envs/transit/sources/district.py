@@ -15,8 +15,8 @@ import numpy as np
 
 from envs.transit.matrices import Matrices
 from envs.transit.site import Node, Road
-from envs.transit.sources import District
 from envs.transit.sources.day import Day, Town, cell_name, zones_of
+from envs.transit.sources.settings import District
 
 STREET_MS, AVENUE_MS, RING_MS = 4.5, 7.0, 8.5
 """Free speeds, stops at junctions included."""

@@ -25,9 +25,9 @@ from envs.core.errors import CityloopError
 from envs.core.files import kept
 from envs.core.sumo import read_root, seconds
 from envs.transit.site import Node, Road, TransitSite
-from envs.transit.sources import Trips
 from envs.transit.sources.day import Day, Town, cell_name, plain_day, zones_of
 from envs.transit.sources.measured import Measured
+from envs.transit.sources.settings import Trips
 
 JUNCTION_S = 6.0
 

@@ -6,22 +6,18 @@ cannot be served is left out and reported with its number in the file, and all o
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-from unicodedata import normalize
 
 import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.transit.site import Node, Road
+from envs.transit.sources.csv_rows import Row, flag, number_in, read_rows
 from envs.transit.sources.day import Day, Town, zones_of
 from envs.transit.sources.gtfs import Projection
 from envs.transit.sources.walking import End, Stops
-
-Row = Mapping[str, str]
 
 NODES = ("node",)
 """Columns of the street corners; also `METRES` or `DEGREES`, ``zone`` (a name; else all are one zone) and ``stop`` (1
@@ -32,9 +28,6 @@ METRES, DEGREES = ("x_m", "y_m"), ("lat", "lon")
 
 ROADS = ("from", "to", "seconds", "metres")
 """Columns of the roads; also ``both`` (1: two-way; else one-way)."""
-
-SEPARATORS = ",;\t"
-"""Separators of columns; the heading of a file shows which it uses."""
 
 REQUESTS = ("time_s", "from", "to")
 """Columns of the requests: the wanted time, and two corners; also, with their defaults, ``known_s`` (the time at which
@@ -55,28 +48,28 @@ def read_town(nodes: Path, roads: Path, with_stops: bool = True) -> Town:
         CityloopError: naming the file, the row, the problem and the remedy.
     """
     corners, index, zones = [], {}, {}  # type: tuple[list[Node], dict[str, int], dict[str, int]]
-    for (k, row), (x, y) in zip(_rows(nodes, NODES), _places(nodes), strict=True):
+    for (k, row), (x, y) in zip(read_rows(nodes, NODES), _places(nodes), strict=True):
         name = row["node"].strip()
         if not name or name in index:
             raise CityloopError(f"{nodes}, row {k}: node is {name!r}: give each corner a name of its own")
         index[name] = len(corners)
         zone = zones.setdefault((row.get("zone") or "all").strip(), len(zones))
-        stop = _flag(row.get("stop") or "1", nodes, k, "stop")
+        stop = flag(row.get("stop") or "1", nodes, k, "stop")
         corners.append(Node(id=name, x_m=x, y_m=y, zone=zone, stop=stop))
     found = []
-    for k, row in _rows(roads, ROADS):
+    for k, row in read_rows(roads, ROADS):
         ends = [row[name].strip() for name in ("from", "to")]
         for name, end in zip(("from", "to"), ends, strict=True):
             if end not in index:
                 raise CityloopError(f"{roads}, row {k}: {name} is {end!r}, which is no node of {nodes.name}: name one")
-        seconds, metres = (_number(row[name], roads, k, name) for name in ("seconds", "metres"))
+        seconds, metres = (number_in(row[name], roads, k, name) for name in ("seconds", "metres"))
         if not (seconds > 0 and metres >= 0):
             raise CityloopError(
                 f"{roads}, row {k}: seconds are {seconds:g}, metres {metres:g}: give more than 0, and 0 or more"
             )
         a, b = (index[end] for end in ends)
         found.append(Road(start=a, end=b, seconds=seconds, metres=metres))
-        if _flag(row.get("both") or "0", roads, k, "both"):
+        if flag(row.get("both") or "0", roads, k, "both"):
             found.append(Road(start=b, end=a, seconds=seconds, metres=metres))
     if len(corners) < 2 or not found:
         raise CityloopError(
@@ -123,10 +116,10 @@ def _degrees(nodes: Path) -> np.ndarray | None:
 
 def _columns(path: Path, names: tuple[str, str]) -> np.ndarray | None:
     """Two columns of numbers, ``(n, 2)``; None if the file does not have both."""
-    rows = _rows(path, NODES)
+    rows = read_rows(path, NODES)
     if not rows or any(name not in rows[0][1] for name in names):
         return None
-    return np.array([[_number(row[name], path, k, name) for name in names] for k, row in rows])
+    return np.array([[number_in(row[name], path, k, name) for name in names] for k, row in rows])
 
 
 def read_requests(path: Path, town: Town, stops: Stops, room: list[tuple[int, int]], duration_s: float) -> Day:
@@ -144,7 +137,7 @@ def read_requests(path: Path, town: Town, stops: Stops, room: list[tuple[int, in
     """
     index = {node.id: k for k, node in enumerate(town.nodes)}
     served, problems = [], []
-    for k, row in _rows(path, REQUESTS):
+    for k, row in read_rows(path, REQUESTS):
         try:
             served.append(_request(row, index, stops, room, duration_s))
         except ValueError as problem:
@@ -218,54 +211,3 @@ def _end(row: Row, name: str, index: Mapping[str, int], stops: Stops, number: Ca
     if not walks and not stops.has(index[node]):
         raise ValueError(f"{name} is {node!r}, a corner without a stop: name a stop, or let riders walk (walk.metres)")
     return index[node]
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, Row]]:
-    """Rows of a CSV file with their numbers, the heading being row 1, without empty rows that spreadsheets leave."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            heading = file.readline()
-            file.seek(0)
-            reader = csv.DictReader(file, delimiter=max(SEPARATORS, key=heading.count), skipinitialspace=True)
-            names = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-            missing = [name for name in columns if name not in names]
-            if missing:
-                raise CityloopError(
-                    f"{path}: column {missing[0]!r} is missing: the first row names {', '.join(columns)}"
-                )
-            twice = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
-            if twice:
-                raise CityloopError(f"{path}: column {twice[0]!r} is there twice: leave one out")
-            rows = ((reader.line_num, _row(row, path, reader.line_num, len(names))) for row in reader)
-            return [(number, row) for number, row in rows if any(value.strip() for value in row.values())]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CityloopError(f"file {path} cannot be read ({error}): give a CSV file in UTF-8") from None
-
-
-def _row(row: Mapping[str | None, Any], path: Path, number: int, columns: int) -> Row:
-    """A row by its columns, in Unicode's composed form (NFC): programs write accents as one character or as several.
-
-    Values beyond the last column point to a decimal comma that has shifted all others, and are an error.
-    """
-    if any(row.get(None) or ()):
-        raise CityloopError(
-            f"{path}, row {number} has {columns + len(row[None])} values, the first row {columns}: "
-            "write decimals with a point, and quote what holds a separator"
-        )
-    return {key: normalize("NFC", value or "") for key, value in row.items() if key is not None}
-
-
-def _number(text: str, path: Path, row: int, column: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise CityloopError(f"{path}, row {row}: {column} is {text!r}: give a number")
-    return value
-
-
-def _flag(text: str, path: Path, row: int, column: str) -> bool:
-    if text.strip() not in ("0", "1"):
-        raise CityloopError(f"{path}, row {row}: {column} is {text!r}: give 1 or 0")
-    return text.strip() == "1"

@@ -9,7 +9,6 @@ be kept elsewhere), every eighth training day is a test day instead and is not t
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from pathlib import Path
@@ -20,7 +19,9 @@ from envs.core.errors import CityloopError
 from envs.core.files import kept
 from envs.core.scenario import Seeds
 from envs.transit.site import Node, Road
+from envs.transit.sources.csv_rows import Row, number_in, read_rows
 from envs.transit.sources.day import Day, Town, plain_day, zones_of
+from envs.transit.sources.gtfs import EARTH_M
 
 HELD_OUT = 8
 """One in so many training days is a test day, if no test days are given."""
@@ -28,31 +29,29 @@ HELD_OUT = 8
 STEP_S = 60.0
 """Seconds in a unit of ``travel_time``."""
 
-EARTH_M = 6_371_000.0
-
 
 def town(folder: Path) -> Town:
     """Zones as nodes, and the roads between neighbours."""
     path = folder / "zones.csv"
     places = _read(path, ("longitude", "latitude"))
-    degrees = {
-        name: [_number(path, k, row, name) for k, row in enumerate(places, start=2)]
-        for name in ("longitude", "latitude")
-    }
+    if places[-1][0] != len(places) + 1:
+        raise CityloopError(f"{path}: it has empty rows, and zones are numbered by their rows: remove those")
+    degrees = {name: [number_in(row[name], path, k, name) for k, row in places] for name in ("longitude", "latitude")}
+    # Not `gtfs.Projection`, whose rounding differs: a site's hash holds these places.
     lon, lat = (np.radians(values) for values in degrees.values())
     x = EARTH_M * (lon - lon.min()) * math.cos(float(lat.mean()))
     y = EARTH_M * (lat - lat.min())
     nodes = tuple(Node(id=str(k), x_m=float(x[k]), y_m=float(y[k]), zone=k) for k in range(len(places)))
     path, names = folder / "graph.csv", ("origin_ID", "destination_ID", "distance", "travel_time")
     roads = []
-    for k, row in enumerate(_read(path, (*names, "route")), start=2):
+    for k, row in _read(path, (*names, "route")):
         try:
             neighbours = len(json.loads(row["route"])) == 2
         except (TypeError, ValueError):
             raise CityloopError(f"{path}, row {k}: route is {row['route']!r}: give a list of zones") from None
         if neighbours:
             start, end = (_zone(path, k, row, name, len(nodes)) for name in names[:2])
-            metres, steps = (_number(path, k, row, name) for name in names[2:])
+            metres, steps = (number_in(row[name], path, k, name) for name in names[2:])
             if metres < 0 or steps <= 0:
                 raise CityloopError(f"{path}, row {k}: distance is {metres:g}, travel_time {steps:g}: give more than 0")
             roads.append(Road(start=start, end=end, seconds=STEP_S * steps, metres=metres))
@@ -104,33 +103,23 @@ def _trips(folder: Path, date: str) -> tuple[np.ndarray, ...]:
     path = folder / "trips" / f"{date}.csv"
     rows = _read(path, ("pickup_time", "pickup_ID", "dropoff_ID"))
     zones = len(_read(folder / "zones.csv", ("longitude", "latitude")))
-    table = np.array([_trip(path, k, row, zones) for k, row in enumerate(rows, start=2)])
+    table = np.array([_trip(path, k, row, zones) for k, row in rows])
     return table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2]
 
 
-def _trip(path: Path, number: int, row: dict[str, str], zones: int) -> tuple[float, float, float]:
+def _trip(path: Path, number: int, row: Row, zones: int) -> tuple[float, float, float]:
     ends = [_zone(path, number, row, name, zones) for name in ("pickup_ID", "dropoff_ID")]
-    time_s = _number(path, number, row, "pickup_time")
+    time_s = number_in(row["pickup_time"], path, number, "pickup_time")
     if time_s < 0:
         raise CityloopError(f"{path}, row {number}: pickup_time is {row['pickup_time']!r}: give seconds from 0 on")
     return ends[0], ends[1], time_s
 
 
-def _zone(path: Path, number: int, row: dict[str, str], name: str, zones: int) -> int:
-    value = _number(path, number, row, name)
+def _zone(path: Path, number: int, row: Row, name: str, zones: int) -> int:
+    value = number_in(row[name], path, number, name)
     if value not in range(zones):
         raise CityloopError(f"{path}, row {number}: {name} is {row[name]!r}: give a zone from 0 to {zones - 1}")
     return int(value)
-
-
-def _number(path: Path, number: int, row: dict[str, str], name: str) -> float:
-    try:
-        value = float(row[name])
-    except (TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value):
-        raise CityloopError(f"{path}, row {number}: {name} is {row[name]!r}: give a number")
-    return value
 
 
 def usual(folder: Path, zones: int, slots: int, slot_s: float) -> np.ndarray:
@@ -145,14 +134,8 @@ def usual(folder: Path, zones: int, slots: int, slot_s: float) -> np.ndarray:
     return table / len(days)
 
 
-def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin files with a byte-order mark
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise CityloopError(f"file {path} cannot be read ({reason}): give the folder of a data set") from None
-    missing = [name for name in columns if rows and name not in rows[0]]
-    if missing or not rows:
-        raise CityloopError(f"file {path}: column {(missing or columns)[0]!r} is missing or empty: give it")
+def _read(path: Path, columns: tuple[str, ...]) -> list[tuple[int, Row]]:
+    rows = read_rows(path, columns)
+    if not rows:
+        raise CityloopError(f"{path}: there is no row under the heading: give the files of a data set")
     return rows

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from envs.transit.matrices import Matrices
+from envs.transit.settings import Walk
 from envs.transit.site import Node
 from envs.transit.sources.day import Day
-from envs.transit.terms import Walk
 
 WEARY = 2.0
 """Weight of a second on foot, relative to one in the vehicle, in the choice of stops (Wardman 2004: about two)."""

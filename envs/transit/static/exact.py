@@ -8,7 +8,6 @@ rides and routes are added. The search of `solve` shares nothing with it but the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.optimize import LinearConstraint, milp
@@ -66,6 +65,25 @@ class _Rows:
         return LinearConstraint(table.tocsr(), self.low, self.high)
 
 
+@dataclass(frozen=True)
+class _Index:
+    """Columns of the variables.
+
+    Attributes:
+        x: whether an arc is used.
+        begin, load, route: of every node, the depot excepted: start of service, load after it, and number of the route.
+        left: of every node: when its vehicle left the depot, at the latest.
+        columns: number of all columns.
+    """
+
+    x: dict[tuple[int, int], int]
+    begin: dict[int, int]
+    load: dict[int, int]
+    route: dict[int, int]
+    left: dict[int, int]
+    columns: int
+
+
 def optimum(problem: Problem, seconds: float = 60.0, cutoff: float = np.inf) -> Bounds:
     """The least cost of serving all requests.
 
@@ -74,25 +92,49 @@ def optimum(problem: Problem, seconds: float = 60.0, cutoff: float = np.inf) -> 
         seconds: time limit of HiGHS; then the bounds proven so far are returned.
         cutoff: the cost of a known solution; solutions that cost more are excluded.
     """
-    n, window, between = problem.requests, problem.tight, problem.between
-    nodes = range(1, 2 * n + 1)
     arcs = _arcs(problem)
-    x = {arc: k for k, arc in enumerate(arcs)}
-    begin = {i: len(arcs) + i - 1 for i in nodes}
-    load = {i: begin[2 * n] + i for i in nodes}
-    route = {i: load[2 * n] + i for i in nodes}
-    left = {i: route[2 * n] + i for i in nodes}  # when the vehicle left the depot, at the latest
-    columns = left[2 * n] + 1
+    index = _index(problem, arcs)
+    low, high = _bounds(problem, index)
+    rows = _constraints(problem, index, low, high)
+    cost = np.zeros(index.columns)
+    for (i, j), k in index.x.items():
+        cost[k] = problem.between[i, j]
+    if np.isfinite(cutoff):
+        rows.add({k: float(cost[k]) for k in index.x.values()}, high=cutoff + SMALL)
+    whole = np.zeros(index.columns)
+    whole[: len(arcs)] = 1
+    found = milp(
+        cost,
+        integrality=whole,
+        bounds=(low, high),
+        constraints=rows.constraint(index.columns),
+        options={"time_limit": seconds, "mip_rel_gap": 1e-6},
+    )
+    bound = float(found.mip_dual_bound) if found.get("mip_dual_bound") is not None else 0.0
+    if found.x is None:
+        return Bounds(np.inf, np.inf if found.status == INFEASIBLE else bound, ())
+    return Bounds(float(found.fun), bound, _routes(arcs, found.x))
+
+
+def _index(problem: Problem, arcs: list[tuple[int, int]]) -> _Index:
+    """Numbers of all variables."""
+    count = 2 * problem.requests
+    begin, load, route, left = ({i: len(arcs) + part * count + i - 1 for i in range(1, count + 1)} for part in range(4))
+    return _Index({arc: k for k, arc in enumerate(arcs)}, begin, load, route, left, len(arcs) + 4 * count)
+
+
+def _constraints(problem: Problem, index: _Index, low: np.ndarray, high: np.ndarray) -> _Rows:
+    """All constraints but the bounds ``low`` and ``high`` of the variables, ``(columns,)``."""
+    n, window, between = problem.requests, problem.tight, problem.between
+    x, begin, load, route, left = index.x, index.begin, index.load, index.route, index.left
     rows = _Rows()
-    for i in nodes:
+    for i in range(1, 2 * n + 1):
         rows.add({k: 1.0 for (a, _), k in x.items() if a == i}, 1.0, 1.0)
         rows.add({k: 1.0 for (_, b), k in x.items() if b == i}, 1.0, 1.0)
     rows.add({k: 1.0 for (a, _), k in x.items() if a == 0}, 1.0, float(problem.vehicles))
     for (i, j), k in x.items():
         if i and j and i < j and (j, i) in x:
             rows.add({k: 1.0, x[j, i]: 1.0}, high=1.0)
-    bounds = _bounds(problem, columns, begin, load, route, left)
-    low, high = bounds
     for (i, j), k in x.items():
         if i == 0:
             rows.add({route[j]: 1.0, k: -float(j)}, low=0.0)  # a route has the number of its first node
@@ -118,24 +160,7 @@ def optimum(problem: Problem, seconds: float = 60.0, cutoff: float = np.inf) -> 
         rows.add({route[n + i]: 1.0, route[i]: -1.0}, 0.0, 0.0)
         least = problem.service[i] + between[i, n + i]
         rows.add({begin[n + i]: 1.0, begin[i]: -1.0}, least, problem.service[i] + problem.ride)
-    cost = np.zeros(columns)
-    for (i, j), k in x.items():
-        cost[k] = between[i, j]
-    if np.isfinite(cutoff):
-        rows.add({k: float(cost[k]) for k in x.values()}, high=cutoff + SMALL)
-    whole = np.zeros(columns)
-    whole[: len(arcs)] = 1
-    found = milp(
-        cost,
-        integrality=whole,
-        bounds=(low, high),
-        constraints=rows.constraint(columns),
-        options={"time_limit": seconds, "mip_rel_gap": 1e-6},
-    )
-    bound = float(found.mip_dual_bound) if found.get("mip_dual_bound") is not None else 0.0
-    if found.x is None:
-        return Bounds(np.inf, np.inf if found.status == INFEASIBLE else bound, ())
-    return Bounds(float(found.fun), bound, _routes(arcs, found.x))
+    return rows
 
 
 def _room(value: float) -> float:
@@ -163,15 +188,16 @@ def _arcs(problem: Problem) -> list[tuple[int, int]]:
     return kept
 
 
-def _bounds(problem: Problem, columns: int, begin: Any, load: Any, route: Any, left: Any) -> tuple[Any, Any]:
+def _bounds(problem: Problem, index: _Index) -> tuple[np.ndarray, np.ndarray]:
+    """Least and largest values of the variables, ``(columns,)`` each."""
     n, window = problem.requests, problem.tight
-    low, high = np.zeros(columns), np.ones(columns)
+    low, high = np.zeros(index.columns), np.ones(index.columns)
     for i in range(1, 2 * n + 1):
-        low[begin[i]], high[begin[i]] = window[i]
+        low[index.begin[i]], high[index.begin[i]] = window[i]
         taken = problem.load[i]
-        low[load[i]], high[load[i]] = max(0, taken), min(problem.capacity, problem.capacity + taken)
-        low[route[i]], high[route[i]] = 1, n
-        low[left[i]], high[left[i]] = problem.window[0]
+        low[index.load[i]], high[index.load[i]] = max(0, taken), min(problem.capacity, problem.capacity + taken)
+        low[index.route[i]], high[index.route[i]] = 1, n
+        low[index.left[i]], high[index.left[i]] = problem.window[0]
     return low, high
 
 

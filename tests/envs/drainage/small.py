@@ -1,7 +1,7 @@
 """A drainage site by hand: two tanks in a row with a gate each, and a pump to the sea; and a small SWMM input."""
 
+from envs.drainage.settings import Timing
 from envs.drainage.site import DrainageSite, Gate, Tank
-from envs.drainage.terms import Timing
 
 UPPER, LOWER, PUMP = 0, 1, 2
 """Indices of the gates."""

@@ -6,7 +6,7 @@ import pytest
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.drainage.reward import EVENT_M3, EVENT_SHARE, DrainageReward
-from envs.drainage.terms import Weights
+from envs.drainage.settings import Weights
 from tests.envs.drainage.small import row
 
 TRUTH = {"controllable_m3": 100.0, "sensitive_m3": 40.0, "event_m3": 25_000.0, "moved": np.array([0.0, 0.5, 1.0])}

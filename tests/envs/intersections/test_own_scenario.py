@@ -11,7 +11,7 @@ from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.sumo_programs import run_sumo_program, sumo_binary
 from envs.core.testing import check_system
-from envs.intersections import network
+from envs.intersections import network_notes
 from envs.intersections.network import load_site
 from envs.intersections.stages import safe_stage
 from tests.envs.intersections.own import YAML, refusal
@@ -212,7 +212,7 @@ def test_what_is_true_of_many_signals_is_said_once(folder, caplog, monkeypatch):
     """A map from OpenStreetMap brings a hundred programs that wait for vehicles; commands load it several times."""
     net = folder / "own.net.xml"
     net.write_text(net.read_text().replace('type="static"', 'type="actuated"'))
-    monkeypatch.setattr(network, "SHOWN", 3)
+    monkeypatch.setattr(network_notes, "SHOWN", 3)
     for duration_s in (60, 30):
         load_site(load_scenario(folder / "own.yaml", duration_s=duration_s))
     said = "signals A0, A1, B0 and 1 more have programs of type actuated: `fixed` runs their phases in turn, by the"
@@ -228,7 +228,7 @@ def test_of_many_signals_that_keep_their_programs_the_first_say_why(folder, capl
         logic = re.search(rf'<tlLogic id="{light}".*?</tlLogic>', text, re.DOTALL)[0]
         text = text.replace(logic, logic + logic.replace(f'id="{light}"', f'id="twin{light}"'))
     (folder / "own.net.xml").write_text(text)
-    monkeypatch.setattr(network, "SHOWN", 2)
+    monkeypatch.setattr(network_notes, "SHOWN", 2)
     assert load_site(load_scenario(folder / "own.yaml")).agents == ("B1",)
     assert caplog.text.count("keeps its program: at node") == 2
     assert "4 more signals keep their programs, too: B0, twinA0, twinA1, twinB0" in caplog.text

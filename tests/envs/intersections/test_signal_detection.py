@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from envs import load_scenario
-from envs.intersections.detection import Detection, Faults, Vehicles
+from envs.intersections.detection import Detection, Vehicles
 from envs.intersections.network import load_site
 from envs.intersections.readings import READINGS
 from envs.intersections.scenarios import Sensors
+from envs.intersections.sensing import EpisodeFaults
 from tests.envs.intersections.small import crossroads
 
 
@@ -71,11 +72,11 @@ def readings(value, approaches=200):
 
 def test_perfect_sensors_change_nothing():
     true = readings(4.0)
-    assert Faults(Sensors(), 5.0, 1, 200).apply(true) is true
+    assert EpisodeFaults(Sensors(), 5.0, 1, 200).apply(true) is true
 
 
 def test_dead_detectors_are_silent_all_episode_and_only_on_approaches():
-    faults = Faults(Sensors(dropout=0.3), 5.0, 1, 200)
+    faults = EpisodeFaults(Sensors(dropout=0.3), 5.0, 1, 200)
     first, second = faults.apply(readings(4.0)), faults.apply(readings(4.0))
     dead = np.isnan(first["count_veh"])
     assert 0.2 < dead.mean() < 0.4
@@ -86,7 +87,7 @@ def test_dead_detectors_are_silent_all_episode_and_only_on_approaches():
 
 
 def test_noise_is_relative_unbiased_and_never_negative():
-    seen = Faults(Sensors(noise=0.2), 5.0, 1, 20_000).apply(readings(10.0, 20_000))
+    seen = EpisodeFaults(Sensors(noise=0.2), 5.0, 1, 20_000).apply(readings(10.0, 20_000))
     assert seen["count_veh"].mean() == pytest.approx(10.0, rel=0.01)
     assert seen["count_veh"].std() == pytest.approx(2.0, rel=0.05)
     assert min(values.min() for values in seen.values()) >= 0
@@ -94,14 +95,14 @@ def test_noise_is_relative_unbiased_and_never_negative():
 
 
 def test_delay_is_the_age_of_the_values():
-    faults = Faults(Sensors(delay_s=10.0), 5.0, 1, 2)
+    faults = EpisodeFaults(Sensors(delay_s=10.0), 5.0, 1, 2)
     seen = [faults.apply(readings(float(k), 2))["count_veh"][0] for k in range(5)]
     assert seen == [0, 0, 0, 1, 2]  # the oldest there is, then two decisions old
 
 
 def test_faults_follow_the_seed():
     one, two, other = (
-        Faults(Sensors(noise=0.1, dropout=0.2), 5.0, seed, 50).apply(readings(4.0, 50)) for seed in (1, 1, 2)
+        EpisodeFaults(Sensors(noise=0.1, dropout=0.2), 5.0, seed, 50).apply(readings(4.0, 50)) for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(one["count_veh"], two["count_veh"])
     assert not np.array_equal(one["count_veh"], other["count_veh"], equal_nan=True)

@@ -5,12 +5,12 @@ import numpy as np
 from envs.transit.kernel import charging
 from envs.transit.kernel.charging import Chargers
 from envs.transit.kernel.fleet import NOBODY, new_fleet, new_riders
-from envs.transit.kernel.travel_times import roads_of
+from envs.transit.kernel.travel_times import travel_times_of
 from envs.transit.kernel.unforeseen import Unforeseen
 from envs.transit.matrices import Matrices
+from envs.transit.settings import Costs, Promise, Timing
 from envs.transit.site import Node, Road, TransitSite
 from envs.transit.sources.day import zones_of
-from envs.transit.terms import Costs, Promise, Timing
 
 
 def street(nodes=10, seconds=60.0, metres=500.0, chargers=None):
@@ -19,7 +19,7 @@ def street(nodes=10, seconds=60.0, metres=500.0, chargers=None):
     ends = np.concatenate([a, a + 1]), np.concatenate([a + 1, a])
     count = 2 * len(a)
     matrices = Matrices(nodes, *ends, np.full(count, seconds), np.full(count, metres))
-    return roads_of(matrices, np.ones(1), 300.0, chargers)
+    return travel_times_of(matrices, np.ones(1), 300.0, chargers)
 
 
 def town(rng, nodes=12, slots=1, slot_s=400.0, uneven=False, chargers=None):
@@ -34,7 +34,7 @@ def town(rng, nodes=12, slots=1, slot_s=400.0, uneven=False, chargers=None):
     seconds = rng.uniform(20, 150, len(start))
     mps = np.repeat([3.0, 30.0] if uneven else [8.0, 8.0], [2 * nodes, nodes])
     matrices = Matrices(nodes, start[kept], end[kept], seconds[kept], (mps * seconds)[kept])
-    return roads_of(matrices, rng.uniform(0.4, 1.6, slots), slot_s, chargers)
+    return travel_times_of(matrices, rng.uniform(0.4, 1.6, slots), slot_s, chargers)
 
 
 def crowd(rng, roads, count, until_s=1200.0, wait_s=400.0, factor=1.5, allowance_s=200.0, booked=0.3, boarding_s=15.0):

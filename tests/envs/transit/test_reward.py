@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from envs.transit.reward import TransitReward
-from envs.transit.terms import Weights
+from envs.transit.settings import Weights
 from tests.envs.transit.small import three_zones
 
 TRUTH = {

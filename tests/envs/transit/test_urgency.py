@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from envs.transit.terms import URGENCY_BASE
+from envs.transit.settings import URGENCY_BASE
 from envs.transit.urgency import Haste, urgency
 from tests.envs.transit.small import READ, three_zones
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import uvicorn
 
+from envs.transit.settings import Charging, Timing
 from envs.transit.site import TransitSite
-from envs.transit.terms import Charging, Timing
 from serving.app import create_app
 from serving.booking.desk import Desk
 from serving.booking.settings import BookingSettings, Vehicle

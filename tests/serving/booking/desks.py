@@ -10,8 +10,8 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
+from envs.transit.settings import Charging
 from envs.transit.site import Node, Road, TransitSite, Zone
-from envs.transit.terms import Charging
 from serving.app import create_app
 from serving.booking.desk import Desk
 from serving.booking.settings import BookingSettings, Vehicle

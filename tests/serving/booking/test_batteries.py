@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from envs.transit.terms import Charging
+from envs.transit.settings import Charging
 from serving.booking.settings import Vehicle
 from tests.serving.booking.desks import CHARGING, ELECTRIC, Client, desk, detour, refusal, since
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from envs.core.errors import CityloopError
-from envs.transit.terms import Charging
+from envs.transit.settings import Charging
 from serving.access.principal import Grant, Principal, Role
 from serving.booking.desk import Desk
 from serving.booking.settings import BookingSettings, Vehicle

@@ -12,7 +12,7 @@ from envs.transit import kpis
 from envs.transit.kernel import breakdowns, charging, driver_breaks, insertion, motion, plans
 from envs.transit.kernel.charging import Chargers
 from envs.transit.kernel.fleet import FULL, LEFT, NOBODY, PLAN, WAITING, new_fleet, new_riders
-from envs.transit.kernel.travel_times import roads_of
+from envs.transit.kernel.travel_times import travel_times_of
 from envs.transit.matrices import Matrices
 from envs.transit.record import events, promises
 from envs.transit.record.events import new_log, rows
@@ -231,7 +231,7 @@ def test_a_vehicle_goes_by_a_stop_without_which_its_battery_would_not_last():
 
 def roads_on(start, end, seconds, metres):
     """Three nodes and a charger at the first."""
-    return roads_of(Matrices(3, start, end, seconds, metres), np.ones(1), 300.0, np.array([0]))
+    return travel_times_of(Matrices(3, start, end, seconds, metres), np.ones(1), 300.0, np.array([0]))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from envs.transit.network import load_site
 from envs.transit.record import events, promises
 from envs.transit.record.events import DELAYED, DROPPED_OFF, PICKED_UP, new_log
 from envs.transit.record.ledger import Ledger
-from envs.transit.terms import Streets
+from envs.transit.settings import StreetNoise
 from tests.envs.transit import brute
 from tests.envs.transit.small import crowd, garage, street, streets, town
 
@@ -183,7 +183,7 @@ def site():
 
 def test_the_model_is_what_it_says(site):
     """Mean one and the given spread; correlated by exp(-1) after ``lasting_s``, and among streets of a zone."""
-    model = Streets(spread=0.4, together=0.5)
+    model = StreetNoise(spread=0.4, together=0.5)
     starts = np.arange(len(site.nodes))
     found = factors(model, site, starts, 4000, np.random.default_rng(1)).astype(float)
     assert found.mean() == pytest.approx(1.0, abs=0.01)
@@ -199,7 +199,7 @@ def test_the_model_is_what_it_says(site):
 
 
 def test_incidents_slow_a_part_of_the_town_for_a_time(site):
-    model = Streets(incidents_h=1.0, incident_m=800.0, incident_factor=3.0, incident_s=1200.0, lasting_s=60.0)
+    model = StreetNoise(incidents_h=1.0, incident_m=800.0, incident_factor=3.0, incident_s=1200.0, lasting_s=60.0)
     starts = np.arange(len(site.nodes))
     found = factors(model, site, starts, 40_000, np.random.default_rng(2)).astype(float)
     assert set(np.unique(found)) <= {3.0**k for k in range(12)}

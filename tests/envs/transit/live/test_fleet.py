@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from envs.transit.kernel.fleet import ABOARD, ARRIVED, CHARGING, LEFT, WAITING
 from envs.transit.live.fleet import SLOTS, LiveFleet
 from envs.transit.live.offers import Trip
-from envs.transit.terms import Charging
+from envs.transit.settings import Charging
 from tests.envs.transit import brute
 from tests.envs.transit.small import three_zones
 

@@ -10,7 +10,7 @@ from envs.transit.live.fleet import LiveFleet
 from envs.transit.live.idle import IdleVehicles
 from envs.transit.live.offers import Trip
 from envs.transit.network import load_site
-from envs.transit.terms import Charging
+from envs.transit.settings import Charging
 from envs.transit.world import TransitWorld
 from tests.envs.transit.small import three_zones
 

@@ -8,7 +8,8 @@ import pytest
 from envs import CityloopError, load_scenario
 from envs.transit import network
 from envs.transit.matrices import Matrices
-from envs.transit.sources import District, Rain, district
+from envs.transit.sources import district
+from envs.transit.sources.settings import District, Rain
 
 DAY_S = 14 * 3600.0
 

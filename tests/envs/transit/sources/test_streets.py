@@ -11,8 +11,9 @@ from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.transit import network
-from envs.transit.sources import Trips, streets
+from envs.transit.sources import streets
 from envs.transit.sources.measured import Measured, digest
+from envs.transit.sources.settings import Trips
 
 CORNERS = {"W": 0, "A": 300, "B": 600, "C": 900, "E": 1200}
 

@@ -98,7 +98,8 @@ def test_a_validation_day_is_not_trained_on(folder):
         ("0,60,-1,2,918", r"row 3: pickup_ID is '-1': give a zone"),
         ("0,-60,0,2,918", r"row 3: pickup_time is '-60': give seconds from 0 on"),
         ("0,noon,0,2,918", r"row 3: pickup_time is 'noon': give a number"),
-        ("0,60,0", r"row 3: dropoff_ID is None: give a number"),
+        ("0,60,0", r"row 3: dropoff_ID is '': give a number"),
+        ("0,60,5,0,2,918", r"row 3 has 6 values, the first row 5: write decimals with a point"),
     ],
 )
 def test_a_wrong_trip_is_named(folder, row, problem):
@@ -111,6 +112,12 @@ def test_a_wrong_trip_is_named(folder, row, problem):
 @pytest.mark.parametrize(
     ("name", "old", "new", "problem"),
     [
+        (
+            "zones.csv",
+            "1,-73.99",
+            ",,\n1,-73.99",
+            r"zones.csv: it has empty rows, and zones are numbered by their rows",
+        ),
         ("zones.csv", "-73.99", "west", r"zones.csv, row 3: longitude is 'west': give a number"),
         (
             "graph.csv",

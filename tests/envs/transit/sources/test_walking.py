@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from envs.transit.settings import Walk
 from envs.transit.site import Node
 from envs.transit.sources.day import plain_day
 from envs.transit.sources.walking import WEARY, Stops, to_stops
-from envs.transit.terms import Walk
 from tests.envs.transit.own import NODES, REQUESTS, write
 from tests.envs.transit.small import town
 
@@ -57,7 +57,7 @@ def test_the_best_pair_of_all(seed, metres):
 def test_who_walks_is_at_the_stop_later_and_who_cannot_is_named():
     nodes = tuple(Node(id=str(k), x_m=300.0 * k, y_m=0.0, zone=0, stop=k in (0, 1, 8)) for k in range(10))
     free = 60.0 * np.abs(np.subtract.outer(np.arange(10), np.arange(10))).astype(float)
-    stops = Stops(nodes, type("Roads", (), {"free_s": free}), Walk(metres=400.0, mps=1.5))
+    stops = Stops(nodes, type("TravelTimes", (), {"free_s": free}), Walk(metres=400.0, mps=1.5))
     day = to_stops(plain_day([2, 0, 5], [9, 8, 8], [10.0, 20.0, 30.0]), stops)
     assert day.origin.tolist() == [1, 0]
     assert day.destination.tolist() == [8, 8]

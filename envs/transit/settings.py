@@ -1,6 +1,6 @@
-"""The terms on which a fleet works: promises to riders, shifts and vehicles, disturbances, and the objective.
+"""Settings of a fleet: promises to riders, shifts and vehicles, disturbances, and the objective.
 
-Parts of `scenarios.TransitScenario`; towns and their demand are described in `sources`.
+Parts of `scenarios.TransitScenario`; those of towns and their demand are in `sources.settings`.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Breakdowns(Frozen):
     repair_s: float = Field(default=3600.0, gt=0, le=1e6)
 
 
-class Streets(Frozen):
+class StreetNoise(Frozen):
     """Deviation of actual travel times from those that the dispatcher knows; see `kernel.unforeseen`.
 
     Attributes:
