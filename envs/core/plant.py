@@ -95,6 +95,8 @@ def work(pipe: Connection, folder: str, scenario: Scenario, memory_name: str, fi
     memory = SharedMemory(name=memory_name)
     mine = {name: view[k] for name, view in views(memory, fields).items()}
     loop = make_loop(scenario)
+    with suppress(Exception):  # raised again, and reported, when an episode begins
+        loop.world.prepare()
     gc.freeze()  # collections in children then do not touch, and so do not copy, shared memory pages
     try:
         message = pipe.recv()

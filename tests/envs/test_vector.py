@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from envs import CityloopError, load_scenario, vector_env
+from envs.core import plant
 from envs.core.children import start_child
 from envs.core.env import SeedStream, make_loop
 from envs.core.vector_testing import check_vector
@@ -242,3 +244,41 @@ def test_a_script_without_a_guard_is_told_of_it(tmp_path):
     *_, said = (line for line in done.stderr.splitlines() if line.startswith("envs.core.errors"))
     assert "plant 0 of dampers/dyke: its process ended as it started" in said
     assert '`if __name__ == "__main__":`' in said
+
+
+class _Prepared:
+    """A loop that is its own world, and notes what is asked of it."""
+
+    def __init__(self, error=None):
+        self.asked, self.world, self.error = [], self, error
+
+    def prepare(self):
+        self.asked.append("prepare")
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [None, CityloopError("the rain cannot be read"), ZeroDivisionError()])
+def test_what_episodes_share_is_done_once_before_them(monkeypatch, tmp_path, error):
+    """Each child would import its simulator again; what fails then fails in the episode, too, which reports it."""
+    loop = _Prepared(error)
+    monkeypatch.setattr(plant, "make_loop", lambda scenario: loop)
+    monkeypatch.setattr(plant.gc, "freeze", lambda: None)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    ours, theirs = mp.Pipe()
+    ours.send(None)
+    memory = SharedMemory(create=True, size=8)
+    try:
+        plant.work(theirs, str(tmp_path), load_scenario(GRID), memory.name, {"reward": ((1,), np.float64)}, 0)
+    finally:
+        memory.close()
+        memory.unlink()
+    assert loop.asked == ["prepare"]
+
+
+def test_a_user_error_in_what_episodes_share_is_a_sentence():
+    with (
+        vector_env("drainage/astlingen", 1, tide__amplitude_m=1.0) as plants,
+        pytest.raises(CityloopError, match="no outfall of"),
+    ):
+        plants.reset()
