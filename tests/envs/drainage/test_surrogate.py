@@ -230,6 +230,19 @@ def test_a_way_out_that_a_rule_moves_is_refused(tmp_path):
                 reservoirs(inp, site)
 
 
+@pytest.mark.parametrize("link", ["G", "H"])
+@pytest.mark.parametrize("level", ["FIXED 5.2", "TIDAL sea", "TIMESERIES sea"])
+def test_a_way_out_into_tidal_water_is_refused(tmp_path, link, level):
+    """Its level throttles what runs out; the twin has no column for it, whoever moves the orifice."""
+    (tmp_path / "own.yaml").write_text("system: drainage\ninp: own.inp\ngates: [G]\n")
+    start = {"G": "T J", "H": "T SPARE"}[link]
+    network = NETWORK.replace("SPARE 5 FREE", f"SPARE 5 {level}").replace(f"{link} {start}", f"{link} T SPARE")
+    (tmp_path / "own.inp").write_text(network)
+    scenario = load_scenario(tmp_path / "own.yaml")
+    with pytest.raises(CityloopError, match=rf"own\.inp: {link} leads into SPARE, whose level the surrogate does not"):
+        reservoirs(Inp(scenario.inp), load_site(scenario))
+
+
 ROW = """
 [OPTIONS]
 FLOW_UNITS CMS
