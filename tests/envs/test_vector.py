@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from envs import CityloopError, load_scenario, vector_env
-from envs.core import plant
+from envs.core import plant, vector
 from envs.core.children import start_child
 from envs.core.env import SeedStream, make_loop
 from envs.core.vector_testing import check_vector
@@ -141,6 +141,64 @@ def test_a_plant_that_always_dies_is_given_up(monkeypatch):
         plant._process.join()
         with pytest.raises(CityloopError, match="died 3 times in a row"):
             plants.step(zeros(plants))
+
+
+def test_deaths_with_a_step_in_between_are_not_in_a_row(monkeypatch):
+    """Even if that step is the whole episode."""
+    monkeypatch.setattr(vector, "DEATHS", 2)
+    with vector_env("dampers/dyke", num_envs=1, duration_s=load_scenario("dampers/dyke").decision_s) as plants:
+        plants.reset()
+        for _ in range(2):
+            plants._plants[0]._process.kill()
+            plants._plants[0]._process.join()
+            assert plants.step(np.zeros((1, plants.agents))).kpis == [{}]
+            assert plants.step(np.zeros((1, plants.agents))).kpis != [{}], "the episode is over"
+    assert plants.lost == 2
+
+
+class _Replayed:
+    """A loop whose episode is played again."""
+
+    layout = world = features = None
+
+    def reset(self, seed):
+        self.steps = 0
+
+    def step(self, requests):
+        self.steps += 1
+
+
+def test_a_long_replay_gives_signs_of_life(monkeypatch):
+    """Its end is further off than a step's answer may be; else the plant would be taken for dead, and begin anew."""
+    monkeypatch.setattr(plant, "_see", lambda loop, mine: None)
+    loop, (ours, theirs) = _Replayed(), mp.Pipe()
+    ours.send(None)
+    begin = plant.Begin(7, [np.zeros(1)] * (2 * plant.BEAT + 1))
+    plant._play(theirs, loop, {"reward": np.zeros(1)}, begin)
+    assert loop.steps == len(begin.requests)
+    assert [type(ours.recv()).__name__ for _ in range(3)] == ["Replaying", "Replaying", "Report"]
+
+
+def test_a_plant_that_replays_is_waited_for(monkeypatch):
+    """Each sign of life grants it the time of another step."""
+    waits, said = [], [plant.Replaying(), plant.Replaying(), plant.Report()]
+
+    class Pipe:
+        def poll(self, limit_s):
+            waits.append(limit_s)
+            return bool(said)
+
+        def recv(self):
+            return said.pop(0)
+
+    with vector_env("dampers/dyke", num_envs=1, duration_s=0.005) as plants:
+        one = plants._plants[0]
+        monkeypatch.setattr(one, "_pipe", Pipe())
+        assert one.answer() == plant.Report()
+        assert waits == [vector.STEP_TIMEOUT_S] * 3
+        with pytest.raises(vector._DeathError, match="no answer for 300 s"):
+            one.answer()
+        monkeypatch.undo()
 
 
 def test_two_lots_may_step_at_the_same_time(batches):
