@@ -21,6 +21,9 @@ class Site(Frozen):
     system: str
     name: str
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # fields may be mappings
+
     @property
     def agents(self) -> tuple[str, ...]:
         """Identifiers of the agents, in the order of every array."""

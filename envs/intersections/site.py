@@ -170,10 +170,7 @@ class Junction(Frozen):
 
     @cached_property
     def greens(self) -> tuple[tuple[bool, ...], ...]:
-        """Whether each stage shows green to each signal index, ``(stages, movements)``.
-
-        Tuples: pydantic compares cached values where it compares models, and arrays have no single truth value.
-        """
+        """Whether each stage shows green to each signal index, ``(stages, movements)``."""
         return tuple(tuple(signal in GREEN for signal in stage) for stage in self.stages)
 
     @cached_property
