@@ -8,6 +8,7 @@ from agents import make_controller
 from agents.networks import GatePolicy
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from envs.drainage import calibration
 from envs.drainage.calibration import calibrate
 from envs.drainage.features import DrainageFeatures
 from envs.drainage.inp import Inp
@@ -44,6 +45,14 @@ def test_tanks_and_outlets_of_astlingen(fit):
     assert [outlet.link for outlet in parts.outlets] == ["V2", "V3", "V4", "V6", "V1"]
     leads = {outlet.link: (parts.names[outlet.source], outlet.to) for outlet in parts.outlets}
     assert leads == {"V2": ("T2", 4), "V3": ("T3", 4), "V4": ("T4", 4), "V6": ("T6", 2), "V1": ("T1", -1)}
+
+
+@pytest.mark.parametrize("decision_s", [60, 300, 900, 1800])
+def test_settings_of_the_fit_change_by_the_clock(decision_s):
+    """However often a scenario decides: tanks fill and empty in hours."""
+    settings = calibration._wander(SCENARIO.override({"timing.decision_s": decision_s}), SITE, 1)
+    changes = np.flatnonzero((np.diff(settings, axis=0) != 0).any(axis=1)) + 1
+    assert changes.tolist() == list(range(5400 // decision_s, len(settings), 5400 // decision_s))
 
 
 def test_pipes_that_back_up_make_tanks_larger(fit):
