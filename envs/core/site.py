@@ -41,7 +41,7 @@ class Site(Frozen):
 
     @property
     def hash(self) -> str:
-        """Short content hash: equal exactly if commands have the same meaning at both sites."""
+        """Short content hash of all fields but the history, name included; at equal sites commands mean the same."""
         content = self.model_dump_json(exclude=self.history)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 

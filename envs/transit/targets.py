@@ -16,10 +16,10 @@ from envs.transit.standby import USUAL, Reckoning, stand_by
 from envs.transit.terms import SCORE_RANGE
 
 LEAST = 0.5
-"""Lower bound of a zone's recent requests, so that a zone without any still gets a vehicle now and then."""
+"""Added to a zone's recent requests, so that a zone without any still gets a vehicle now and then."""
 
 SELDOM = 0.1
-"""Lower bound of a zone's expected requests."""
+"""Added to a zone's expected requests."""
 
 NOTHING = 0.01
 """Added to numbers of vehicles, so that zero has a logarithm."""
