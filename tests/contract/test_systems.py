@@ -22,6 +22,7 @@ from envs import SYSTEMS, CityGymEnv, CityloopError, load_scenario, parallel_env
 from envs.core import testing
 from envs.core.env import make_loop
 from envs.core.registry import get_system
+from envs.core.rollout import random_requests
 from envs.core.testing import check_system
 from tests.contract.remote import RemoteEnv
 
@@ -100,6 +101,22 @@ def test_pettingzoo_api(ref):
     env = parallel_env(short(ref), seed=0)
     try:
         parallel_api_test(env, num_cycles=60)
+    finally:
+        env.close()
+
+
+def test_agents_and_terms_of_an_episode(ref):
+    """The agents are the same from start to end, and an agent's terms sum to its reward."""
+    env = parallel_env(short(ref, 3), seed=0)
+    try:
+        env.reset()
+        assert env.agents == env.possible_agents
+        while env.agents:
+            requests = random_requests(env.loop, np.random.default_rng(0))
+            _, rewards, _, _, infos = env.step(dict(zip(env.agents, requests, strict=True)))
+            assert list(rewards) == env.possible_agents
+            for agent, reward in rewards.items():
+                assert sum(infos[agent]["terms"].values()) == pytest.approx(reward)
     finally:
         env.close()
 
