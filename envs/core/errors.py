@@ -5,6 +5,12 @@ class CityloopError(Exception):
     """Input from the user cannot be used. The message is one clear sentence; no traceback is printed for it."""
 
 
+def first_line(error: Exception) -> str:
+    """The first line of a library's message that is not empty, or the name of the exception's class."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
 class ReadingError(CityloopError):
     """A reading does not fit its schema.
 

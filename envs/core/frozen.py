@@ -22,10 +22,18 @@ PATHS = (Path, Path | None)
 """Annotations of fields that hold a path."""
 
 
-class Frozen(BaseModel):
-    """A typed, immutable record that refuses unknown keys, and the numbers that JSON lacks: inf and NaN."""
+class Frozen(BaseModel):  # noqa: PLW1641 - pydantic adds __hash__ to frozen models
+    """A typed, immutable record that refuses unknown keys, and the numbers that JSON lacks: inf and NaN.
+
+    It equals another of its class with the same fields. Cached properties, which may be arrays, do not count.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in type(self).model_fields)
 
     @model_validator(mode="before")
     @classmethod

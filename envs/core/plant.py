@@ -35,6 +35,9 @@ Fields = Mapping[str, tuple[tuple[int, ...], Any]]
 PR_SET_PDEATHSIG = 1
 """Option of Linux's prctl: the signal that a process gets when its parent dies."""
 
+BEAT = 10
+"""Decisions of a replay between two signs of life."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -61,6 +64,11 @@ class Step:
 
     requests: np.ndarray
     next_seed: int
+
+
+@dataclass(frozen=True)
+class Replaying:
+    """Sign of life during a replay, which takes as long as all its steps; the report follows."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,8 @@ def work(pipe: Connection, folder: str, scenario: Scenario, memory_name: str, fi
     memory = SharedMemory(name=memory_name)
     mine = {name: view[k] for name, view in views(memory, fields).items()}
     loop = make_loop(scenario)
+    with suppress(Exception):  # raised again, and reported, when an episode begins
+        loop.world.prepare()
     gc.freeze()  # collections in children then do not touch, and so do not copy, shared memory pages
     try:
         message = pipe.recv()
@@ -153,8 +163,10 @@ def _play(pipe: Connection, loop: ControlLoop, mine: dict[str, np.ndarray], begi
         The `Begin` of the next episode, or that message.
     """
     loop.reset(begin.seed)
-    for requests in begin.requests:
+    for k, requests in enumerate(begin.requests, 1):
         loop.step(requests)
+        if k % BEAT == 0:
+            pipe.send(Replaying())
     if not begin.report.done:  # otherwise the array holds the reward of the step that ended the previous episode
         mine["reward"][:] = 0.0
     _see(loop, mine)

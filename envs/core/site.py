@@ -21,6 +21,9 @@ class Site(Frozen):
     system: str
     name: str
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # fields may be mappings
+
     @property
     def agents(self) -> tuple[str, ...]:
         """Identifiers of the agents, in the order of every array."""
@@ -38,7 +41,7 @@ class Site(Frozen):
 
     @property
     def hash(self) -> str:
-        """Short content hash: equal exactly if commands have the same meaning at both sites."""
+        """Short content hash of all fields but the history, name included; at equal sites commands mean the same."""
         content = self.model_dump_json(exclude=self.history)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 

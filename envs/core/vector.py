@@ -21,12 +21,12 @@ from envs.core.children import CONTEXT, MAIN_HINT, UNSTARTED, start_child
 from envs.core.env import SeedStream, make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import Layout, long_axes
-from envs.core.plant import Begin, Failure, Report, Step, views, work
+from envs.core.plant import Begin, Failure, Replaying, Report, Step, views, work
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 
 STEP_TIMEOUT_S = 300.0
-"""Seconds without an answer after which a plant counts as dead."""
+"""Seconds without an answer, or a sign of life, after which a plant counts as dead."""
 
 DEATHS = 3
 """Deaths in a row, without a step in between, after which a plant is not replaced again."""
@@ -320,11 +320,9 @@ class _Plant:
             _DeathError: if the plant is dead.
             CityloopError: if the scenario cannot be used, or the plant's process failed to start.
         """
-        pipe: Connection = self._pipe
         try:
-            if not pipe.poll(STEP_TIMEOUT_S):
-                raise _DeathError(f"no answer for {STEP_TIMEOUT_S:g} s")
-            answer = pipe.recv()
+            while isinstance(answer := self._hear(), Replaying):
+                pass
         except (EOFError, ConnectionResetError):
             self._process.join(5)
             code = self._process.exitcode
@@ -336,11 +334,18 @@ class _Plant:
             if answer.expected:
                 raise CityloopError(answer.text)
             raise CityloopError(f"{self._name} failed: {answer.text.splitlines()[-1]}") from RuntimeError(answer.text)
-        if answer.done:
-            self._seed, self._requests = self.seeds.take(), []
         if self._requests:
             self._deaths = 0
+        if answer.done:
+            self._seed, self._requests = self.seeds.take(), []
         return answer
+
+    def _hear(self) -> Any:
+        """The plant's next message."""
+        pipe: Connection = self._pipe
+        if not pipe.poll(STEP_TIMEOUT_S):
+            raise _DeathError(f"no answer for {STEP_TIMEOUT_S:g} s")
+        return pipe.recv()
 
     def replace(self) -> None:
         """Replace a dead process, and begin an episode in the new one.

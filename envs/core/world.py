@@ -61,8 +61,8 @@ class World(ABC):
     def prepare(self) -> None:  # noqa: B027
         """Do the work that all episodes share, such as loading the simulator, without simulating.
 
-        It is optional: `reset` works without it. `training.episodes` calls it once per worker and scenario, before it
-        forks a process for each episode; `envs.core.plant`, which forks as well, does not.
+        It is optional: `reset` works without it. Workers that fork a process for each episode (`envs.core.plant`,
+        `training.episodes`) call it once beforehand.
         """
 
     @abstractmethod

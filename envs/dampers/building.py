@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from envs.core.frozen import Frozen
 from envs.core.scenario import read_yaml
-from envs.dampers.device import Device, Hysteresis, Plain
+from envs.dampers.device import Device, Hysteresis
 from envs.dampers.frame import Frame, chain, modal_damping
 
 FOLDER = Path(__file__).parent / "buildings"
@@ -42,7 +42,7 @@ class SensorSpec(Frozen):
 Sensors = SensorSpec  # its name in earlier checkpoints
 
 
-class Building(Plain):
+class Building(Frozen):
     """A building with dampers.
 
     Attributes:
@@ -76,6 +76,9 @@ class Building(Plain):
     device: Device
     sensors: SensorSpec = SensorSpec()
     typical_m_s2: float = Field(default=2.0, gt=0)
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # `dampers` is a mapping
 
     @model_validator(mode="after")
     def _fits_together(self) -> Building:

@@ -18,16 +18,6 @@ Array = Any
 """A numpy array or a torch tensor."""
 
 
-class Plain(Frozen):
-    """A record that equals another of the same fields; cached properties do not count."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self)) and self.model_dump() == other.model_dump()
-
-    def __hash__(self) -> int:
-        return hash(self.model_dump_json())
-
-
 class Hysteresis(Frozen):
     """Bouc-Wen: z' = A r − γ |r| z |z|ⁿ⁻¹ − β r |z|ⁿ for a rate r (Wen 1976), n 1 or 2.
 

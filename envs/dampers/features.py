@@ -42,8 +42,8 @@ DAMPER_FEATURES = (
     "height",
 )
 """Columns of the part ``damper``. The first seven are relative to typical values; ``…_now``: to the largest recent
-drift, to the force at full voltage, and to the largest recent acceleration; ``…_share``: peaks of the own storey and
-floor as shares of the building's; ``…_size``: logarithms of those peaks."""
+drift, to the force at full voltage times the present level (and a twentieth), and to the largest recent acceleration;
+``…_share``: peaks of the own storey and floor as shares of the building's; ``…_size``: logarithms of those peaks."""
 
 NEIGHBOUR_FEATURES = ("drift_now", "rate_now", "force_now", "level", "above_now", "there")
 """Columns of the part ``neighbours``: means over the dampers of adjacent storeys, and half their number."""

@@ -9,6 +9,7 @@ any other plant gradients pass through the tensor code.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,10 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from envs.core.numba_cache import forget_stale
 from envs.dampers.building import Building
+
+forget_stale(Path(__file__).parent)
 
 FAST = {"contract", "reassoc", "nsz"}
 """Sums may be reordered and contracted with products; NaN is preserved."""

@@ -100,7 +100,6 @@ class Observer:
         step_s = site.timing.decision_ms / 1e3
         model = np.concatenate([np.zeros(n), np.full(n, MODEL_DOUBT * typical * step_s)])
         process = b_d @ np.diag(doubt**2) @ b_d.T + np.diag(model**2)
-        process += 1e-9 * np.trace(process) / len(process) * np.diag(np.diag(process) + 1e-12)
         c = np.vstack(sees)
         force_noise = building.counts * sensors.force_n / np.mean(building.mass_kg)
         accel = np.hypot(sensors.accel_m_s2, np.sum(force_noise)) + MODEL_DOUBT * typical

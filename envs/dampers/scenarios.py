@@ -97,7 +97,8 @@ class DampersScenario(Scenario):
     def override(self, settings: dict[str, Any]) -> Self:
         """As `Scenario.override`; another record, or speed of one, brings its length, unless that is set, too."""
         changed = super().override(settings)
-        if "duration_s" in settings or not {"motion.record", "motion.speed"} & set(settings):
+        before, after = ((motion.record, motion.speed) for motion in (self.motion, changed.motion))
+        if "duration_s" in settings or before == after:
             return changed
         content = changed.model_dump(mode="json", exclude={"duration_s"})
         return self.parse(content if changed.motion.record else content | {"duration_s": changed.duration_s}, self.ref)

@@ -11,14 +11,13 @@ from pydantic import model_validator
 from envs.core.readings import Axes
 from envs.core.site import Site
 from envs.dampers.building import Building
-from envs.dampers.device import Plain
 from envs.dampers.timing import Timing
 
 SAFE_LEVEL = 0.3
 """Default level of the guard's fallback, as a share of full voltage: between no and excessive force."""
 
 
-class DampersSite(Plain, Site):
+class DampersSite(Site):
     """A building with dampers.
 
     Attributes:

@@ -1,8 +1,12 @@
 """The same buildings in torch, for back-propagation: a window of decisions as one differentiable computation.
 
 Nothing is modelled anew: frames, devices, observer and features are the functions that the world runs, on tensors. The
-twin differs only in parts that no gradient passes: faults (drawn for each episode of each building, delay included;
-stiffness for each group), and the guard, of which only the range is left.
+twin differs from the world in these parts:
+
+* Faults are drawn for each episode of each building, delay included; stiffness for each group.
+* Sensors have noise, but neither a range nor a resolution, and samples are not checked for plausibility.
+* Of the guard, only the range is left.
+* The time step may be longer than the world's (`SUBSTEP_S`), as long as it is stable.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class DampersVector:
         self._requests = np.zeros((num_envs, self.agents, 1))
 
     def reset(self, seed: int | None = None) -> Batch:
-        """Start an episode in every building. The first episodes of later blocks begin in the middle, undamped."""
+        """Start an episode in every building. The first episodes of later blocks begin in the middle, at 0 V."""
         first = self._seed if seed is None else seed
         self._streams = [SeedStream(self.scenario, first + k) for k in range(self.num_envs)]
         for k, block in enumerate(self._blocks):

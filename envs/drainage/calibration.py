@@ -32,6 +32,9 @@ STORMS = Storms(depth_mm=9.0, depth_spread=0.8, hours=2.5)
 RUNS, HOURS, MORE = 10, 36, 10
 """Number of runs for the fit, their duration, and the number of spare runs for those that lose water."""
 
+CHANGE_S = 5400
+"""Time between two changes of the gates' settings in these runs."""
+
 PASSES = 2
 """Corrections of the volume behind full tanks; the first changes the inflow of tanks below."""
 
@@ -86,11 +89,12 @@ def _excess(fit: Calibration, step_s: float, runs: list[Run]) -> np.ndarray:
 
 
 def _wander(scenario: DrainageScenario, site: DrainageSite, seed: int) -> np.ndarray:
-    """Settings that change every hour or two, around the static ones, ``(T, N)``."""
+    """Settings that change every hour and a half, around the static ones, ``(T, N)``."""
     rng = np.random.default_rng([seed, 17])
     static = np.array([gate.static for gate in site.gates])
-    knots = np.clip(static * rng.uniform(0.2, 2.5, (scenario.decisions // 18 + 2, len(static))), 0.0, 1.0)
-    return np.repeat(knots, 18, axis=0)[: scenario.decisions]
+    kept = round(CHANGE_S / scenario.decision_s)
+    knots = np.clip(static * rng.uniform(0.2, 2.5, (scenario.decisions // kept + 2, len(static))), 0.0, 1.0)
+    return np.repeat(knots, kept, axis=0)[: scenario.decisions]
 
 
 def _tank(k: int, parts: Reservoirs, runs: list[Run], step_s: float) -> tuple[np.ndarray, float]:

@@ -263,7 +263,7 @@ def strip(inp: Inp, gates: Collection[str]) -> None:
     if "LID_USAGE" in inp.sections:
         inp.replace("LID_USAGE", [[*row[:8], *("*" for _ in row[8:9]), *row[9:]] for row in inp.rows("LID_USAGE")])
     inp.replace("FILES", [[*row[:2], str((inp.path.parent / row[2]).resolve())] for row in inp.used()])
-    inp.replace("REPORT", [["SUBCATCHMENTS", "NONE"], ["NODE_SECTIONS", "NONE"], ["LINK_SECTIONS", "NONE"]])
+    inp.replace("REPORT", [["SUBCATCHMENTS", "NONE"], ["NODES", "NONE"], ["LINKS", "NONE"]])
     inp.set_options(THREADS=1)
 
 

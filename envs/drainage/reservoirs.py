@@ -138,6 +138,12 @@ def _outlets(inp: Inp, site: DrainageSite, used: list[int]) -> tuple[Outlet, ...
                 discharge=float(row[5]),
             )
         )
+    for outlet in outlets:
+        if (end := ends[outlet.link][1]) in site.tides:
+            raise CityloopError(
+                f"{inp.path.name}: {outlet.link} leads into {end}, whose level the surrogate does not know: train on "
+                "SWMM itself"
+            )
     return tuple(outlets)
 
 

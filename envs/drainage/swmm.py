@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from envs.core.errors import CityloopError
+from envs.core.errors import CityloopError, first_line
 from envs.drainage.inp import Inp
 
 Places = np.ndarray
@@ -129,7 +129,7 @@ class Swmm:
         try:
             elapsed_days = toolkit.swmm_step() if seconds is None else toolkit.swmm_stride(int(seconds))
         except Exception as error:  # the toolkit raises a class of its own for every error
-            raise CityloopError(f"SWMM stopped: {_first_line(error)}") from None
+            raise CityloopError(f"SWMM stopped: {first_line(error)}") from None
         return bool(elapsed_days > 0.0)
 
     def save(self, path: Path) -> None:
@@ -148,7 +148,7 @@ class Swmm:
         try:
             self._simulation.__exit__()
         except Exception as error:
-            raise CityloopError(f"SWMM did not end in order: {_first_line(error)}") from None
+            raise CityloopError(f"SWMM did not end in order: {first_line(error)}") from None
         finally:
             self._simulation = None
 
@@ -309,11 +309,6 @@ def _understood(code: int) -> None:
         raise CityloopError(f"SWMM does not know a node, link or gauge any more, or what was set there (error {code})")
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
 def _simulation(path: Path, folder: Path) -> Any:
     """A simulation of pyswmm, after collecting one that is no longer referenced."""
     from pyswmm import Simulation
@@ -338,4 +333,4 @@ def _reason(error: Exception, folder: Path) -> str:
         if line.strip().startswith("ERROR"):
             placed = PLACED.fullmatch(" ".join(line.split()))
             return f"{placed[1]} in {placed[2]}, row {' '.join(row.split())!r}" if placed else line.strip()
-    return _first_line(error)
+    return first_line(error)

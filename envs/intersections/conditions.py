@@ -9,7 +9,7 @@ from envs.core.readings import Readings
 from envs.intersections.site import SignalSite
 
 STOOD_S = 300.0
-"""Mean standstill of a lane's queue that is reported; from it on an episode counts as gridlocked, too."""
+"""Mean standstill of a lane's queue that is reported; ten vehicles that have stood for as long are a gridlock."""
 
 BLOCKED_VEH = 3.0
 """Vehicles that stand in the middle of a junction."""

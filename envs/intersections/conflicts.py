@@ -9,6 +9,9 @@ from collections import defaultdict
 from itertools import permutations, product
 from typing import Any
 
+from envs.intersections.readings import LONGEST_CLEARING_S
+from envs.intersections.site import walking_s
+
 UNGROUP = "give each connection a link of its own (netconvert --tls.ungroup-signals)"
 """Advice for a signal whose links serve several lanes, or vehicles and pedestrians at once."""
 
@@ -65,6 +68,23 @@ def crossing_of(connection: Any) -> Any:
     """The pedestrian crossing that a connection leads to or comes from; None for vehicles."""
     ends = (connection.getTo(), connection.getFrom())
     return next((edge for edge in ends if edge.getFunction() == "crossing"), None)
+
+
+def width_of(crossing: Any) -> float:
+    """Length of a pedestrian's way over a crossing, in metres."""
+    return max(float(lane.getLength()) for lane in crossing.getLanes())
+
+
+def long_walk(connections: list[Any]) -> str:
+    """Error if pedestrians need longer to cross than a cabinet can report, as a sentence; else empty."""
+    for connection in connections:
+        crossing = crossing_of(connection)
+        if crossing is not None and (seconds := walking_s(width_of(crossing))) > LONGEST_CLEARING_S:
+            return (
+                f"pedestrians need {seconds} s over link {connection.getTLLinkIndex()}, "
+                f"{width_of(crossing):.0f} m, and a change of stage may take {LONGEST_CLEARING_S}: divide the crossing"
+            )
+    return ""
 
 
 def _entry(table: dict[int, str], row: int, column: int) -> bool | None:

@@ -17,7 +17,8 @@ import numpy as np
 from envs.core.readings import Readings
 from envs.intersections.readings import ARRIVAL_S, NEAR_M, STANDING_MPS
 from envs.intersections.roads import Roads
-from envs.intersections.site import GREEN, SignalSite
+from envs.intersections.site import GREEN, Junction, SignalSite
+from envs.intersections.stages import safe_stage
 
 STUCK_S = 150.0
 """Standstill from which a vehicle counts as stuck: it has been passed over."""
@@ -94,6 +95,7 @@ class Detection:
                 self._to_stop_m[p] = min(self._to_stop_m[p], segment.offset_m + segment.length_m)
         self._approaches = Spread(self._indices(approaches), 1.0 / np.maximum(feeds, 1.0))
         self._exits = Spread(self._indices(exits), np.ones(n))
+        self._stage_of = [_stages_of(junction) for junction in site.junctions]
         self._limit = np.array([approach.speed_mps for approach in site.approaches])
         self._capacity = np.array([approach.capacity_veh for approach in site.approaches])
 
@@ -211,8 +213,8 @@ class Detection:
         clearing, red, start = np.zeros(len(self._stage)), [], 0
         for j, junction in enumerate(self.site.junctions):
             state = sumo.trafficlight.getRedYellowGreenState(junction.id)
-            if state in junction.stages:
-                stage = junction.stages.index(state)
+            stage = self._stage_of[j].get(state)
+            if stage is not None:
                 if stage != self._stage[j]:
                     self._stage[j], self._changed_s[j] = stage, time_s
             else:
@@ -223,3 +225,11 @@ class Detection:
             start += len(state)
         green = np.where(clearing > 0, 0.0, time_s - self._changed_s)
         return {"stage": self._stage.copy(), "clearing_s": clearing, "green_s": green, "red_s": np.concatenate(red)}
+
+
+def _stages_of(junction: Junction) -> dict[str, int]:
+    """State of the lamps → stage; greens of the network's own program that are no stage count as their safe stage."""
+    foes, yields = set(junction.foes), set(junction.yields)
+    own = {phase.state: safe_stage(phase.state, foes, yields) for phase in junction.program}
+    stages = {state: k for k, state in enumerate(junction.stages)}
+    return {state: stages[safe] for state, safe in own.items() if safe in stages} | stages

@@ -1,7 +1,7 @@
 """The signal guard: which stage may be asked for, and what is carried out instead.
 
 It stands between any controller and the cabinet. It is pure: it needs the site and the readings, nothing else, so it is
-the same object as an action mask in training, in evaluation and in service. `conflict_monitor.py` checks its work.
+the same object as an action mask in training, in evaluation and in service. Tests check it with a conflict monitor.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ KPIS = {
     "travel_time_s": "mean time on the road of the vehicles that entered, unfinished trips at their present age",
     "waiting_s": "mean time below 0.1 m/s of the vehicles that entered",
     "stops": "mean number of halts of the vehicles that entered",
-    "queue_veh": "standing vehicles on the network, mean over decisions",
+    "queue_veh": "standing vehicles on the network, mean over the start and the end of every decision",
     "throughput_veh": "vehicles that reached their destination",
     "due_veh": "vehicles whose departure was due",
     "undeparted_veh": "vehicles due that never could enter",

@@ -17,7 +17,7 @@ from envs.core.files import kept
 from envs.core.scene import Point, rounded
 from envs.core.sumo import GZIP, read_root, seconds
 from envs.core.warn_once import warn_once
-from envs.intersections.conflicts import crossed, crossing_of, mixed, right_of_way
+from envs.intersections.conflicts import crossed, crossing_of, long_walk, mixed, right_of_way, width_of
 from envs.intersections.counts import Turns, turn_flows
 from envs.intersections.network_notes import Notes
 from envs.intersections.scenarios import SignalScenario
@@ -193,7 +193,7 @@ class _Builder:
         if not connections:
             return None
         try:
-            unfit = mixed(connections) or crossed(light.getID(), connections)
+            unfit = mixed(connections) or crossed(light.getID(), connections) or long_walk(connections)
             foes, yields = right_of_way(connections)
         except LookupError:  # sumolib finds no such link
             raise CityloopError(
@@ -246,8 +246,7 @@ class _Builder:
         first = connections[0]
         crossing = crossing_of(first)
         if crossing is not None:
-            width = max(lane.getLength() for lane in crossing.getLanes())
-            return Movement(approach=-1, exits=(), speed_mps=CROSSING_MPS, width_m=width, crossing=True)
+            return Movement(approach=-1, exits=(), speed_mps=CROSSING_MPS, width_m=width_of(crossing), crossing=True)
         return Movement(
             approach=self._approach(first.getFromLane()),
             exits=tuple(sorted({self._exit(connection.getToLane()) for connection in connections})),

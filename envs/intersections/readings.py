@@ -27,6 +27,9 @@ NEAR_M = 50.0
 ARRIVAL_S = 12.0
 """Moving vehicles that would reach the stop line within this time at their speed count as arrivals."""
 
+LONGEST_CLEARING_S = 60
+"""Longest change of stage; a signal that needs longer is no agent."""
+
 READINGS = Schema(
     Column("count_veh", "approach", 0, 1000, "vehicles within detection range", nullable=True),
     Column("queue_veh", "approach", 0, 1000, "standing vehicles within detection range", nullable=True),
@@ -39,7 +42,13 @@ READINGS = Schema(
     Column("exit_count_veh", "exit", 0, 1000, "vehicles just behind the junction", nullable=True),
     Column("exit_queue_veh", "exit", 0, 1000, "standing vehicles just behind the junction", nullable=True),
     Column("stage", "junction", 0, 99, "stage that is green, or that is coming", integer=True),
-    Column("clearing_s", "junction", 0, 60, "seconds of yellow and all-red still to run; 0: the stage is green"),
+    Column(
+        "clearing_s",
+        "junction",
+        0,
+        LONGEST_CLEARING_S,
+        "seconds of yellow and all-red still to run; 0: the stage is green",
+    ),
     Column("green_s", "junction", 0, 1e7, "seconds that the stage has been green; 0 while clearing"),
     Column("red_s", "movement", 0, 1e7, "seconds since the movement last had green; 0 while it has"),
     idle={"speed_mps": np.nan},  # nobody moves; limits are the site's

@@ -42,7 +42,10 @@ def ite_yellow_s(speed_mps: float) -> int:
 
 
 def ite_red_clearance_s(width_m: float, speed_mps: float) -> int:
-    """Red clearance for a conflict area, in whole seconds from 1 to 6: R = (w + L) / v, L = 6.1 m (ITE), rounded."""
+    """Red clearance for a conflict area, in whole seconds from 1 to 6: R = (w + L) / v, L = 6.1 m (ITE).
+
+    Rounded to the nearest second, so up to half a second shorter than R.
+    """
     return min(6, max(1, round((width_m + VEHICLE_LENGTH_M) / max(speed_mps, 1.0))))
 
 
@@ -170,10 +173,7 @@ class Junction(Frozen):
 
     @cached_property
     def greens(self) -> tuple[tuple[bool, ...], ...]:
-        """Whether each stage shows green to each signal index, ``(stages, movements)``.
-
-        Tuples: pydantic compares cached values where it compares models, and arrays have no single truth value.
-        """
+        """Whether each stage shows green to each signal index, ``(stages, movements)``."""
         return tuple(tuple(signal in GREEN for signal in stage) for stage in self.stages)
 
     @cached_property

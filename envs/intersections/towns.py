@@ -39,7 +39,8 @@ which gives the junction stages of protected left turns."""
 ARM_FLOW = (0.4, 1.6)
 """Traffic of an arm's lane, as a multiple of what is usual in the town."""
 CRITICAL_FLOW_VEH_H = 480.0
-"""Vehicles an hour and lane, of both streets together, that the town's busiest junction has to serve on average."""
+"""Vehicles an hour and lane, of both streets together, that the town's busiest junction has to serve at the ends of the
+hour; with the peak in its middle, 603 over the whole hour."""
 PEAK = 1.4
 """Demand in the middle of the hour as a multiple of that at its ends."""
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from envs.core.errors import CityloopError
+from envs.core.errors import CityloopError, first_line
 from envs.core.readings import Readings
 from envs.core.scene import Thing
 from envs.core.sumo_programs import load_libsumo
@@ -127,7 +127,7 @@ class SumoWorld(World):
             with _errors_into(folder / "errors.log"):
                 libsumo.start(command)
         except Exception as error:  # libsumo raises its own exception classes
-            why = _reported(folder / "errors.log") or _first_line(error)
+            why = _reported(folder / "errors.log") or first_line(error)
             raise CityloopError(f"SUMO cannot start scenario {self.scenario.ref}: {why}") from None
         if self._local is None:
             for junction in self.site.junctions:
@@ -152,7 +152,7 @@ class SumoWorld(World):
         try:
             self._sumo.simulationStep(self._time_s)
         except Exception as error:  # libsumo raises its own exception classes
-            raise CityloopError(f"SUMO stopped at {self._time_s:g} s: {_first_line(error)}") from None
+            raise CityloopError(f"SUMO stopped at {self._time_s:g} s: {first_line(error)}") from None
         readings = self._observe()
         if self.done:
             self._finish()
@@ -272,8 +272,3 @@ def _reported(log: Path) -> str:
     """The first error in SUMO's log; its exceptions often carry no reason."""
     lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
     return next((line.removeprefix("Error: ").strip() for line in lines if line.startswith("Error: ")), "")
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

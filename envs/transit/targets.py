@@ -19,7 +19,7 @@ PSEUDO_REQUESTS = 0.5
 """Added to the recent requests of a zone, so that a zone without any still gets a vehicle now and then."""
 
 SELDOM = 0.1
-"""Lower bound of a zone's expected requests."""
+"""Added to a zone's expected requests."""
 
 NOTHING = 0.01
 """Added to numbers of vehicles, so that zero has a logarithm."""

@@ -46,10 +46,6 @@ class TransitWorld(World):
     """
 
     def __init__(self, scenario: TransitScenario, site: TransitSite):
-        from envs.transit.service import warm_up
-
-        # Here, so that child processes that play episodes need not compile or load again.
-        warm_up(disturbed=not scenario.streets.known)
         self.scenario, self.site = scenario, site
         self._service: Service | None = None
         self._problems_reported = False
@@ -63,6 +59,12 @@ class TransitWorld(World):
         self._quarters = periods(scenario, site)
         self._periods: dict[str, dict[str, float]] = {}
         self._log: events.Log | None = None
+
+    def prepare(self) -> None:
+        """Compile all functions, or load them from the cache; see `World.prepare`."""
+        from envs.transit.service import warm_up
+
+        warm_up(disturbed=not self.scenario.streets.known)
 
     def reset(self, seed: int, program: Any = None) -> Readings:
         """Start a service; see `World.reset`.

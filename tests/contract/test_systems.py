@@ -23,6 +23,7 @@ from envs import SYSTEMS, CityGymEnv, CityloopError, load_scenario, parallel_env
 from envs.core import testing
 from envs.core.env import make_loop
 from envs.core.registry import get_system
+from envs.core.rollout import random_requests
 from envs.core.testing import check_system
 from tests.contract.remote import RemoteEnv
 
@@ -112,6 +113,22 @@ def test_pettingzoo_api(ref):
         env.close()
 
 
+def test_agents_and_terms_of_an_episode(ref):
+    """The agents are the same from start to end, and an agent's terms sum to its reward."""
+    env = parallel_env(short(ref, 3), seed=0)
+    try:
+        env.reset()
+        assert env.agents == env.possible_agents
+        while env.agents:
+            requests = random_requests(env.loop, np.random.default_rng(0))
+            _, rewards, _, _, infos = env.step(dict(zip(env.agents, requests, strict=True)))
+            assert list(rewards) == env.possible_agents
+            for agent, reward in rewards.items():
+                assert sum(infos[agent]["terms"].values()) == pytest.approx(reward)
+    finally:
+        env.close()
+
+
 def test_pettingzoo_seeds(ref):
     scenario = short(ref, 8)
     alone = scenario.system in ("intersections", "drainage")  # one simulator a process
@@ -122,6 +139,7 @@ EPISODE = """
 import sys
 import numpy as np
 from envs.core.env import make_loop
+from envs.core.registry import get_system
 for ref in sys.argv[1:]:
     loop = make_loop(ref)
     loop.world.prepare()
@@ -178,6 +196,19 @@ def test_an_environment_can_be_copied_once_it_is_closed(joint):
     first, _ = copy.reset(seed=2)
     copy.close()  # one simulator a process
     assert (joint.reset(seed=2)[0] == first).all()
+
+
+def test_sites_of_the_same_fields_are_equal_whatever_was_asked_of_them(ref):
+    """What a site keeps once it was asked may be arrays, which have no single truth value."""
+    scenario = load_scenario(ref)
+    system = get_system(scenario.system)
+    site = system.load_site(scenario)
+    other = type(site).model_validate_json(site.model_dump_json())
+    for each in (site, other):
+        system.make_features(each), system.make_guard(each), system.make_scene(each)
+    assert site == other
+    assert hash(site) == hash(other)
+    assert site != other.model_copy(update={"name": "other"})
 
 
 def test_nothing_is_drawn(joint):

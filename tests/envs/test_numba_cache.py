@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
+
+import pytest
+from numba import config, njit
 
 from envs.core import numba_cache
 
@@ -20,6 +24,29 @@ def test_what_was_compiled_from_other_sources_is_forgotten(tmp_path: Path) -> No
     os.utime(other, (2000, 2000))  # which holds what is called
     numba_cache.forget_stale(tmp_path)
     assert not kept.exists()
+
+
+def test_a_cache_elsewhere_is_searched_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of an installation that is read only, or where NUMBA_CACHE_DIR says so."""
+    code, inner, cache = tmp_path / "a.py", tmp_path / "inner" / "b.py", tmp_path / "cache"
+    inner.parent.mkdir()
+    code.touch(), inner.touch()
+    monkeypatch.setattr(config, "CACHE_DIR", str(cache))
+    entries = []
+    for source in (code, inner):
+        names: dict[str, Any] = {}
+        exec(compile("def f(x): return x", source, "exec"), names)
+        compiled = njit(cache=True)(names["f"])
+        compiled(1)
+        entries += Path(compiled.stats.cache_path).glob("*.nbi")
+    assert len(entries) == 2
+    assert all(entry.is_relative_to(cache) for entry in entries)
+    numba_cache.forget_stale(tmp_path)
+    assert all(entry.exists() for entry in entries)
+    for entry in entries:
+        os.utime(entry, (1000, 1000))
+    numba_cache.forget_stale(tmp_path)
+    assert not any(entry.exists() for entry in entries)
 
 
 def test_a_source_from_the_future_spoils_nothing(tmp_path: Path) -> None:

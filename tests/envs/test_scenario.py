@@ -6,7 +6,7 @@ import pytest
 
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
-from envs.core.scenario import Scenario
+from envs.core.scenario import Scenario, Seeds
 
 
 class Plain(Scenario):
@@ -53,3 +53,11 @@ def test_a_scenario_is_loaded_as_itself_with_settings_changed() -> None:
     scenario = load_scenario("dampers/jansen")
     assert load_scenario(scenario) is scenario
     assert load_scenario(scenario, duration_s=30.0) == load_scenario("dampers/jansen", duration_s=30.0)
+
+
+@pytest.mark.parametrize("train", [{"first": 50, "last": 200}, {"first": 0, "last": 9}, {"first": 99, "last": 99}])
+def test_seeds_of_two_splits_are_disjoint(train: dict[str, int]) -> None:
+    """Else results would be those of episodes that a policy has learned from."""
+    ranges = {"test": {"first": 0, "last": 99}, "validation": {"first": 300, "last": 399}}
+    with pytest.raises(ValueError, match="must not overlap"):
+        Seeds.model_validate(ranges | {"train": train})

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from envs import CityloopError, load_scenario, vector_env
+from envs.core import plant, vector
 from envs.core.children import start_child
 from envs.core.env import SeedStream, make_loop
 from envs.core.vector_testing import check_vector
@@ -141,6 +143,64 @@ def test_a_plant_that_always_dies_is_given_up(monkeypatch):
             plants.step(zeros(plants))
 
 
+def test_deaths_with_a_step_in_between_are_not_in_a_row(monkeypatch):
+    """Even if that step is the whole episode."""
+    monkeypatch.setattr(vector, "DEATHS", 2)
+    with vector_env("dampers/dyke", num_envs=1, duration_s=load_scenario("dampers/dyke").decision_s) as plants:
+        plants.reset()
+        for _ in range(2):
+            plants._plants[0]._process.kill()
+            plants._plants[0]._process.join()
+            assert plants.step(np.zeros((1, plants.agents))).kpis == [{}]
+            assert plants.step(np.zeros((1, plants.agents))).kpis != [{}], "the episode is over"
+    assert plants.lost == 2
+
+
+class _Replayed:
+    """A loop whose episode is played again."""
+
+    layout = world = features = None
+
+    def reset(self, seed):
+        self.steps = 0
+
+    def step(self, requests):
+        self.steps += 1
+
+
+def test_a_long_replay_gives_signs_of_life(monkeypatch):
+    """Its end is further off than a step's answer may be; else the plant would be taken for dead, and begin anew."""
+    monkeypatch.setattr(plant, "_see", lambda loop, mine: None)
+    loop, (ours, theirs) = _Replayed(), mp.Pipe()
+    ours.send(None)
+    begin = plant.Begin(7, [np.zeros(1)] * (2 * plant.BEAT + 1))
+    plant._play(theirs, loop, {"reward": np.zeros(1)}, begin)
+    assert loop.steps == len(begin.requests)
+    assert [type(ours.recv()).__name__ for _ in range(3)] == ["Replaying", "Replaying", "Report"]
+
+
+def test_a_plant_that_replays_is_waited_for(monkeypatch):
+    """Each sign of life grants it the time of another step."""
+    waits, said = [], [plant.Replaying(), plant.Replaying(), plant.Report()]
+
+    class Pipe:
+        def poll(self, limit_s):
+            waits.append(limit_s)
+            return bool(said)
+
+        def recv(self):
+            return said.pop(0)
+
+    with vector_env("dampers/dyke", num_envs=1, duration_s=0.005) as plants:
+        one = plants._plants[0]
+        monkeypatch.setattr(one, "_pipe", Pipe())
+        assert one.answer() == plant.Report()
+        assert waits == [vector.STEP_TIMEOUT_S] * 3
+        with pytest.raises(vector._DeathError, match="no answer for 300 s"):
+            one.answer()
+        monkeypatch.undo()
+
+
 def test_two_lots_may_step_at_the_same_time(batches):
     with vector_env(GRID, num_envs=1, seed=5, **SHORT) as a, vector_env(GRID, num_envs=1, seed=6, **SHORT) as b:
         seen = [a.reset(), b.reset()]
@@ -242,3 +302,41 @@ def test_a_script_without_a_guard_is_told_of_it(tmp_path):
     *_, said = (line for line in done.stderr.splitlines() if line.startswith("envs.core.errors"))
     assert "plant 0 of dampers/dyke: its process ended as it started" in said
     assert '`if __name__ == "__main__":`' in said
+
+
+class _Prepared:
+    """A loop that is its own world, and notes what is asked of it."""
+
+    def __init__(self, error=None):
+        self.asked, self.world, self.error = [], self, error
+
+    def prepare(self):
+        self.asked.append("prepare")
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [None, CityloopError("the rain cannot be read"), ZeroDivisionError()])
+def test_what_episodes_share_is_done_once_before_them(monkeypatch, tmp_path, error):
+    """Each child would import its simulator again; what fails then fails in the episode, too, which reports it."""
+    loop = _Prepared(error)
+    monkeypatch.setattr(plant, "make_loop", lambda scenario: loop)
+    monkeypatch.setattr(plant.gc, "freeze", lambda: None)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    ours, theirs = mp.Pipe()
+    ours.send(None)
+    memory = SharedMemory(create=True, size=8)
+    try:
+        plant.work(theirs, str(tmp_path), load_scenario(GRID), memory.name, {"reward": ((1,), np.float64)}, 0)
+    finally:
+        memory.close()
+        memory.unlink()
+    assert loop.asked == ["prepare"]
+
+
+def test_a_user_error_in_what_episodes_share_is_a_sentence():
+    with (
+        vector_env("drainage/astlingen", 1, tide__amplitude_m=1.0) as plants,
+        pytest.raises(CityloopError, match="no outfall of"),
+    ):
+        plants.reset()

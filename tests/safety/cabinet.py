@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from envs import load_scenario
-from envs.intersections.conflict_monitor import ConflictMonitor
 from envs.intersections.guard import SignalGuard
 from envs.intersections.network import load_site
 from envs.intersections.signals import SignalController
 from envs.intersections.site import SignalSite
+from tests.safety.conflict_monitor import ConflictMonitor
 
 MAPS = ("cologne8", "ingolstadt7", "grid4x4", "grid2x2", "crossings3x3")
 

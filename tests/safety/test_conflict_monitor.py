@@ -2,11 +2,11 @@
 
 import pytest
 
-from envs.intersections.conflict_monitor import ConflictMonitor
 from envs.intersections.signals import transition
 from envs.intersections.site import Movement
 from tests.envs.intersections import small
 from tests.safety.cabinet import MAPS, site_of
+from tests.safety.conflict_monitor import ConflictMonitor
 
 
 def watch(site, junction, *shown):

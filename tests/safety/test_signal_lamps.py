@@ -5,7 +5,7 @@ import pytest
 
 from agents import make_controller, rules
 from envs.core.env import make_loop
-from envs.intersections.conflict_monitor import ConflictMonitor
+from tests.safety.conflict_monitor import ConflictMonitor
 
 
 class Recorder:

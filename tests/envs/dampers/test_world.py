@@ -212,7 +212,10 @@ def test_another_record_brings_its_length_unless_that_is_set_too(record):
     asked = {"motion.kind": "record", "motion.record": str(record)}
     assert load_scenario("dampers/jansen", **asked).duration_s == 10.0
     assert load_scenario("dampers/jansen", **asked).override({"motion.speed": 4.0}).duration_s == 2.5
+    assert load_scenario("dampers/jansen", motion={"kind": "record", "record": str(record)}).duration_s == 10.0
     assert load_scenario("dampers/jansen", **asked, duration_s=3.0).duration_s == 3.0
+    short = load_scenario("dampers/jansen", **asked, duration_s=3.0)
+    assert short.override({"motion": short.motion.model_dump(mode="json")}).duration_s == 3.0, "the record is the same"
     assert load_scenario("dampers/jansen", **{"motion.speed": 4.0}).duration_s == 30.0, "there is no record"
 
 

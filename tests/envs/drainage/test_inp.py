@@ -62,6 +62,7 @@ def test_a_run_keeps_every_series_that_somebody_uses(inp):
     assert [row[0] for row in inp.rows("TIMESERIES")] == ["rain", "inflow"]
     assert inp.rows("CONTROLS") == []
     assert inp.options["THREADS"] == "1"
+    assert inp.rows("REPORT") == [[what, "NONE"] for what in ("SUBCATCHMENTS", "NODES", "LINKS")]
 
 
 RULES = """

@@ -8,6 +8,7 @@ from agents import make_controller
 from agents.networks import GatePolicy
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from envs.drainage import calibration
 from envs.drainage.calibration import calibrate
 from envs.drainage.features import DrainageFeatures
 from envs.drainage.inp import Inp
@@ -44,6 +45,14 @@ def test_tanks_and_outlets_of_astlingen(fit):
     assert [outlet.link for outlet in parts.outlets] == ["V2", "V3", "V4", "V6", "V1"]
     leads = {outlet.link: (parts.names[outlet.source], outlet.to) for outlet in parts.outlets}
     assert leads == {"V2": ("T2", 4), "V3": ("T3", 4), "V4": ("T4", 4), "V6": ("T6", 2), "V1": ("T1", -1)}
+
+
+@pytest.mark.parametrize("decision_s", [60, 300, 900, 1800])
+def test_settings_of_the_fit_change_by_the_clock(decision_s):
+    """However often a scenario decides: tanks fill and empty in hours."""
+    settings = calibration._wander(SCENARIO.override({"timing.decision_s": decision_s}), SITE, 1)
+    changes = np.flatnonzero((np.diff(settings, axis=0) != 0).any(axis=1)) + 1
+    assert changes.tolist() == list(range(5400 // decision_s, len(settings), 5400 // decision_s))
 
 
 def test_pipes_that_back_up_make_tanks_larger(fit):
@@ -228,6 +237,19 @@ def test_a_way_out_that_a_rule_moves_is_refused(tmp_path):
         else:
             with pytest.raises(CityloopError, match=r"own\.inp: a rule acts on H, which the surrogate takes to stand"):
                 reservoirs(inp, site)
+
+
+@pytest.mark.parametrize("link", ["G", "H"])
+@pytest.mark.parametrize("level", ["FIXED 5.2", "TIDAL sea", "TIMESERIES sea"])
+def test_a_way_out_into_tidal_water_is_refused(tmp_path, link, level):
+    """Its level throttles what runs out; the twin has no column for it, whoever moves the orifice."""
+    (tmp_path / "own.yaml").write_text("system: drainage\ninp: own.inp\ngates: [G]\n")
+    start = {"G": "T J", "H": "T SPARE"}[link]
+    network = NETWORK.replace("SPARE 5 FREE", f"SPARE 5 {level}").replace(f"{link} {start}", f"{link} T SPARE")
+    (tmp_path / "own.inp").write_text(network)
+    scenario = load_scenario(tmp_path / "own.yaml")
+    with pytest.raises(CityloopError, match=rf"own\.inp: {link} leads into SPARE, whose level the surrogate does not"):
+        reservoirs(Inp(scenario.inp), load_site(scenario))
 
 
 ROW = """

@@ -191,6 +191,21 @@ def test_a_link_of_vehicles_and_walkers_at_once(folder):
     assert "signal A0: link 0 is of vehicles and walkers at once: give each connection a link of its own" in sentence
 
 
+@pytest.mark.parametrize(("length_m", "kept"), [(64.0, False), (70.0, True)])
+def test_a_crossing_that_takes_longer_than_a_cabinet_reports(folder, length_m, kept):
+    """Its readings would be refused, at each change from the green of those who walk."""
+    net = folder / "own.net.xml"
+    grid = ["--grid", "--grid.number=1", "--grid.attach-length=200", "--sidewalks.guess", "--crossings.guess"]
+    run_sumo_program("netgenerate", *grid, "--default-junction-type=traffic_light", f"-o={net}")
+    net.write_text(re.sub(r'(<lane id=":A0_c0_0"[^>]* length=)"[^"]*"', rf'\1"{length_m}"', net.read_text()))
+    if kept:
+        said = r"signal A0: pedestrians need 66 s over link \d+, 70 m, and a change of stage may take 60: divide"
+        assert re.search(said, refusal(folder / "own.yaml"))
+    else:
+        site = load_site(load_scenario(folder / "own.yaml"))
+        assert site.longest_intergreen_s(site.junctions[0]) == 60
+
+
 def test_links_of_several_lanes_are_seen_in_one_alone(folder, caplog):
     net = folder / "own.net.xml"
     grid = ["--grid", "--grid.number=1", "--grid.attach-length=200", "--default.lanenumber=4"]

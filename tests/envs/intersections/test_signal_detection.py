@@ -1,5 +1,7 @@
 """Detection: what is counted where, and what broken detectors report."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ from envs.intersections.network import load_site
 from envs.intersections.readings import READINGS
 from envs.intersections.scenarios import Sensors
 from envs.intersections.sensing import EpisodeFaults
-from tests.envs.intersections.small import crossroads
+from envs.intersections.site import Phase
+from tests.envs.intersections.small import crossroads, junction, movement, site
 
 
 def vehicles(*rows):
@@ -34,6 +37,26 @@ def test_counts_by_hand():
     assert seen["occupancy"] == pytest.approx([3 * 7.5 / 100, 7.5 / 100])
     assert seen["exit_count_veh"].tolist() == [1, 0]
     assert seen["exit_queue_veh"].tolist() == [1, 0]
+
+
+def test_a_green_of_the_networks_own_program_is_its_safe_stage():
+    """It was reported as clearing for as long as it was shown, and the stage before it stayed."""
+    turn = junction(("Gr", "gG"), [movement(0), movement(1)], foes=[(0, 1)], yields=[(0, 1)])
+    turn = turn.model_copy(update={"program": tuple(Phase(state=s, duration_s=30) for s in ("Gr", "yy", "GG"))})
+    lamps = {5.0: "Gr", 10.0: "yy", 15.0: "GG", 20.0: "GG"}
+    now = SimpleNamespace(time_s=0.0)
+    sumo = SimpleNamespace(
+        simulation=SimpleNamespace(getTime=lambda: now.time_s),
+        trafficlight=SimpleNamespace(getRedYellowGreenState=lambda light: lamps[now.time_s]),
+    )
+    detection = Detection(site(turn))
+    detection._roads = SimpleNamespace()
+    detection.start(sumo)
+    seen = []
+    for now.time_s in lamps:
+        shown = detection.shown(sumo, now.time_s)
+        seen.append(tuple(float(shown[name][0]) for name in ("stage", "clearing_s", "green_s")))
+    assert seen == [(0, 0, 5), (0, 1, 0), (1, 0, 0), (1, 0, 5)]
 
 
 def test_an_empty_approach_has_its_speed_limit():

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from envs.intersections.conflict_monitor import ConflictMonitor
 from envs.intersections.signals import SignalController, transition
 from envs.intersections.site import Movement, SignalSite, ite_red_clearance_s, ite_yellow_s
 from envs.intersections.timing import REGIMES
 from tests.envs.intersections.small import crossroads, junction, movement, site
+from tests.safety.conflict_monitor import ConflictMonitor
 
 
 @pytest.mark.parametrize(

@@ -237,3 +237,13 @@ def test_off_shift_vehicles_do_nothing(tmp_path):
     assert loop.world.time_s == 900
     vehicles = sum(loop.readings[name].sum() for name in ("idle_veh", "inbound_veh", "busy_veh"))
     assert vehicles == 2
+
+
+def test_nothing_is_compiled_for_a_town_that_nobody_plays(monkeypatch):
+    """A loop is made for its site alone, too, as by the caller of plants; those that play prepare first."""
+    asked = []
+    monkeypatch.setattr("envs.transit.service.warm_up", lambda **more: asked.append(more))
+    loop = make_loop("transit/hcmc", streets__spread=0.2)
+    assert asked == []
+    loop.world.prepare()
+    assert asked == [{"disturbed": True}]

@@ -1,7 +1,8 @@
-"""A monitor of what a signal shows, like the malfunction management unit of a real cabinet; used by tests alone.
+"""A monitor of what a signal shows, like the malfunction management unit of a real cabinet.
 
 It is independent of the guard and of the signal controller on purpose: it watches lamps second by second and judges
-them by the site's conflicts and clearance times, so that an error in those two cannot hide itself.
+them by the site's conflicts and clearance times, so that an error in those two cannot hide itself. The times themselves
+are those of `envs.intersections.site`: a red clearance is rounded to the nearest second here, too.
 """
 
 from __future__ import annotations
