@@ -24,7 +24,7 @@ KPIS = {
     "drift_mm": "largest drift",
     "accel_m_s2": "largest absolute acceleration",
     "force_n": "largest force of the dampers of one storey, at decisions",
-    "force_share": "largest force of the dampers of one storey, at decisions, as a share of the building's weight (J11)",
+    "force_share": "largest force of one storey's dampers, at decisions, as a share of the building's weight (J11)",
     "stroke_mm": "largest stroke of a damper, at decisions",
     "dissipated_j": "energy that dampers took out of the building",
     "level": "mean command, as a share of full voltage (stands for the power of J14)",
