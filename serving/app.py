@@ -32,11 +32,13 @@ def create_app(gateway: Gateway, tensorboard: str | None = None) -> Door:
         gateway: the sites.
         tensorboard: where one runs, for a link.
     """
-    # The page at /docs is our own, as FastAPI's needs the public network.
+    # The page at /docs is our own, as FastAPI's needs the public network; /openapi.json, as FastAPI's makes its bytes
+    # again at every request, which takes longer than a tick.
     app = FastAPI(
         title="Cityloop",
         version=version("cityloop"),
         description=DESCRIPTION,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         # An address with a slash too many is none: a redirect would name whatever host the request did, over plain

@@ -18,11 +18,13 @@ from serving.alarms.watch import AlarmWatch
 from serving.closing import close_all
 from serving.collaborators import Trail
 from serving.events import Sink
+from serving.forms import SiteStanding
+from serving.operations import standing_of
 from serving.refusals import Forbidden, NotServed
 from serving.tick.sites import SiteService
 from serving.watch.metrics import Metrics
 from serving.watch.streams import Events, Streams
-from serving.wire import SiteSummary, SystemSummary
+from serving.wire import SiteInfo, SiteSummary, SystemSummary
 
 if TYPE_CHECKING:
     from serving.booking.desk import Desk
@@ -103,6 +105,14 @@ class Gateway:
     async def act(self, system: str, site: str, body: bytes, principal: Principal) -> dict[str, Any]:
         """Answer a tick of a site for somebody who may act there; see `SiteService.act_async`."""
         return await self.find(system, site).act_async(body, principal.name)
+
+    async def info(self, system: str, site: str) -> SiteInfo:
+        """Facts of a site that a client needs."""
+        return await self.find(system, site).description.info()
+
+    async def standing(self, system: str, site: str) -> SiteStanding:
+        """Roles, overrides and rollback of a site."""
+        return standing_of(self.find(system, site))
 
     async def health(self) -> dict[str, Any]:
         """Whether the service works: sites at which the fallback decides or nothing can be saved or booked, and why;

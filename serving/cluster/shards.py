@@ -19,11 +19,12 @@ from serving.alarms.told import AlarmsTold
 from serving.build import Plan
 from serving.cluster.joined import JoinedEvents
 from serving.cluster.proxy import NAME
+from serving.forms import SiteStanding
 from serving.gateway import Gateway
 from serving.refusals import Busy, NotServed, Refused
 from serving.tick.sites import SiteService
 from serving.watch.streams import MAX_EACH, MAX_SUBSCRIBERS
-from serving.wire import SystemSummary
+from serving.wire import SiteInfo, SystemSummary
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,16 @@ class Front(Gateway):
         """See `Gateway.act`."""
         answer: dict[str, Any] = await self.ask("act", system, site, body, principal, within_s=self._waits_s)
         return answer
+
+    async def info(self, system: str, site: str) -> SiteInfo:
+        """See `Gateway.info`."""
+        info: SiteInfo = await self.ask("info", system, site)
+        return info
+
+    async def standing(self, system: str, site: str) -> SiteStanding:
+        """See `Gateway.standing`."""
+        standing: SiteStanding = await self.ask("standing", system, site)
+        return standing
 
     async def _heard(
         self, method: str, *args: Any, among: Sequence[str] | None = None, within_s: float | None = None

@@ -133,8 +133,8 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
     async def scene(system: str, site: str, request: Request) -> Response:
         """What the site looks like: marks on a plane, with the identifiers of its readings."""
         gateway.enter(request.headers, Role.READ, system, site)
-        service = gateway.find(system, site)
-        return as_model(service.system.make_scene(service.site))
+        content = await gateway.find(system, site).description.scene()
+        return Response(content, media_type="application/json")
 
     @app.get("/v1/{system}/{site}/history", response_model=Decisions, responses=refused(401, 403, 404, 422, 429))
     async def history(

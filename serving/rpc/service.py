@@ -16,15 +16,11 @@ from starlette.datastructures import Headers
 from envs.core.errors import CityloopError, ReadingError
 from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
-from serving.forms import SiteStanding
 from serving.gateway import Gateway
-from serving.operations import standing_of
 from serving.refusals import Refused, Unprocessable, brief, retry_after
 from serving.routes.service import readable_by
-from serving.routes.sites import info_of
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.messages import answer_of, body_of, problem_of
-from serving.wire import SiteInfo
 
 LOGGER = logging.getLogger("cityloop.serving")
 
@@ -96,19 +92,11 @@ class Rpc:
             except Exception as error:
                 yield pb.ActAnswer(tick=tick.tick, time_s=tick.time_s, error=problem_of(as_refusal(error)))
 
-    async def info(self, system: str, site: str) -> SiteInfo:
-        """Facts of a site that a client needs."""
-        return info_of(self.gateway.find(system, site))
-
-    async def standing(self, system: str, site: str) -> SiteStanding:
-        """Roles, overrides and rollback of a site."""
-        return standing_of(self.gateway.find(system, site))
-
     async def Info(self, request: pb.SiteRequest, grpc_context: Context) -> pb.SiteInfo:
         """What a client needs to know of a site."""
         try:
             self.gateway.enter(_headers(grpc_context), Role.READ, request.system, request.site)
-            info = await self.info(request.system, request.site)
+            info = await self.gateway.info(request.system, request.site)
         except Exception as error:
             _refuse(grpc_context, error)
             return pb.SiteInfo()
@@ -125,7 +113,7 @@ class Rpc:
         """How things stand at a site."""
         try:
             self.gateway.enter(_headers(grpc_context), Role.READ, request.system, request.site)
-            return pb.Json(json=(await self.standing(request.system, request.site)).model_dump_json())
+            return pb.Json(json=(await self.gateway.standing(request.system, request.site)).model_dump_json())
         except Exception as error:
             _refuse(grpc_context, error)
             return pb.Json()

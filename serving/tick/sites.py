@@ -29,6 +29,7 @@ from serving.charge.standing import SERVICE, Standing
 from serving.charge.state import StateStore
 from serving.collaborators import Checks, Looked
 from serving.config import SiteConfig
+from serving.description import Description
 from serving.events import Event, Sink, SiteChange
 from serving.refusals import Busy
 from serving.tick.after import Afterwards
@@ -55,6 +56,7 @@ class SiteService:
         clock: wall clock, seconds since 1970.
 
     Attributes:
+        description: of the site, for clients.
         interval_s: usual time between two ticks.
         last: the last answer; None before the first.
         dropped: number of ticks that a shadow had no time for.
@@ -74,6 +76,7 @@ class SiteService:
         self._after, self._repeats, self._under_way = Afterwards(), Repeats(), 0
         everyday = self.settings.rollback.everyday
         self._everyday = frozenset(self.system.everyday if everyday is None else everyday)
+        self.description = Description(self.system, self.site, lambda: self.in_charge)
         self.interval_s = self.system.consistency(self.site).interval_s
         self._site_hash = self.site.hash  # computing it takes longer than a tick
         self._example = orjson.dumps(example_tick(self.site))

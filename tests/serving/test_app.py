@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import hypothesis.strategies as st
 import orjson
 import pytest
@@ -16,8 +20,11 @@ from pydantic import TypeAdapter
 
 from envs.core.errors import ReadingError
 from envs.core.site import Site
+from serving import description
 from serving.booking.wire import QuoteRequest
+from serving.description import Description
 from serving.forms import read_form
+from serving.routes import service as routes
 from serving.routes.wire import takes
 from serving.wire import MAX_BODY_BYTES, ActAnswer, Health, Refusal, SiteInfo, Systems
 from tests.serving.plants import Stub, app_of, body_of, client_of, service, tick_of, wish
@@ -59,6 +66,55 @@ def test_the_site_tells_all_that_a_client_needs(client: TestClient, site: Site) 
     told = {name: "default" in info.request_schema["properties"][name] for name in ("deadline_ms", "episode", "ages_s")}
     assert not any(told.values()), "null is refused, so it is no default"
     assert list(info.answer_schema["properties"]["commands"]["properties"]) == list(site.agents)
+
+
+def test_what_never_changes_is_made_once_and_not_on_the_event_loop(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, bool]] = []
+
+    def count(of: Any, name: str) -> None:
+        plain = getattr(of, name)
+
+        def counted(*args: Any) -> Any:
+            made.append((name, threading.current_thread() is threading.main_thread()))
+            return plain(*args)
+
+        monkeypatch.setattr(of, name, counted)
+
+    paths = {
+        "/v1/intersections/grid2x2": "answer_schema",
+        "/v1/intersections/grid2x2/scene": "scene_of",
+        "/docs": "docs_page",
+        "/openapi.json": "dumps",
+    }
+
+    async def ask(app: Any) -> list[bytes]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return [(await client.get(path)).raise_for_status().content for path in paths for _ in range(2)]
+
+    one = service(site)
+    scene_of = one.system.make_scene
+    tools = SimpleNamespace(scene_of=scene_of, dumps=orjson.dumps)
+    count(tools, "scene_of")
+    count(tools, "dumps")
+    one.description = Description(replace(one.system, make_scene=tools.scene_of), site, lambda: one.in_charge)
+    count(description, "answer_schema")
+    count(routes, "docs_page")
+    monkeypatch.setattr(routes, "orjson", tools)
+    answers = asyncio.run(ask(app_of(one)))
+    assert answers[::2] == answers[1::2]
+    assert made == [(name, False) for name in paths.values()]
+    one.close()
+
+
+def test_who_is_in_charge_is_told_anew_every_time(site: Site) -> None:
+    one = service(site)
+    client = client_of(app_of(one))
+    told = []
+    for tripped in (None, "it failed"):
+        one.standing.watch.tripped = tripped
+        told.append(client.get("/v1/intersections/grid2x2").json()["in_charge"]["out_of_charge"])
+    assert told == [None, "it failed"]
 
 
 def test_lists_and_health(client: TestClient) -> None:
