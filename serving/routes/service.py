@@ -34,8 +34,8 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
         responses=refused(401, 429) | {503: {"model": Ready, "description": "it is not"}},
     )
     async def readyz(request: Request) -> Response:
-        """Whether the service can be relied on: every site decides an example now, state and audit can be written, and
-        somebody is let in.
+        """Whether the service can be relied on: every site has decided an example within the last seconds, state and
+        audit can be written, and somebody is let in.
         """
         found = await gateway.ready()
         return as_json(_visible(gateway, request.headers, found), 200 if found["status"] == "ready" else 503)

@@ -45,6 +45,9 @@ LOGGER = logging.getLogger("cityloop.serving")
 ANONYMOUS = "anonymous"
 """Name of callers without a key."""
 
+EXAMPLE_S = 4.0
+"""Seconds for which the decision of an example shows that a site can decide; less than between Ray's health checks."""
+
 
 class SiteService:
     """Answers the ticks of one site.
@@ -80,6 +83,8 @@ class SiteService:
         self.interval_s = self.system.consistency(self.site).interval_s
         self._site_hash = self.site.hash  # computing it takes longer than a tick
         self._example = orjson.dumps(example_tick(self.site))
+        self._example_decided: asyncio.Future[str | None] | None = None
+        self._example_s = 0.0
         self._keeper = Keeper(standing, self.forget_answers)
         self.last: Mapping[str, Any] | None = None
         self._seen: Outcome | None = None
@@ -155,8 +160,20 @@ class SiteService:
     async def cannot_decide(self) -> str | None:
         """Reason why this site cannot decide an example; None if it can.
 
+        Anybody may ask, so one example does for all who ask within `EXAMPLE_S`: ticks share the policy's thread.
+        """
+        known, now_s = self._example_decided, time.monotonic()
+        if known is None or known.cancelled() or (known.done() and now_s - self._example_s >= EXAMPLE_S):
+            self._example_s = now_s
+            known = self._example_decided = asyncio.ensure_future(self._decide_example())
+        return await asyncio.shield(known)
+
+    async def _decide_example(self) -> str | None:
+        """As `cannot_decide`.
+
         A policy is asked, as it remembers nothing. A rule may remember, so its ticks are not disturbed. A policy that
-        hangs is not waited for: the fallback decides, and the site is degraded, not broken.
+        is busy is not waited for: it is deciding a tick, or hangs; then the fallback decides, and the site is degraded,
+        not broken.
         """
         try:
             readings = parse_tick(self.system, self.site, self._example).readings
@@ -164,7 +181,7 @@ class SiteService:
             observation = self._features.encode(readings, mask)
             seat, _ = self.standing.crew.in_charge
             requests = np.full(len(self.site.agents), np.nan)
-            if seat.bundle is not None and not seat.stuck:
+            if seat.bundle is not None and not seat.busy:
                 requests = await seat.decide_in_time(readings, observation, WARM_UP_S, WARM_UP_S)
             self._shadow_guard.check(readings, requests, mask)
         except Exception as error:
