@@ -101,16 +101,17 @@ class Standing:
         open_seat = partial(Seat.open, site=self.site, trusted=self.settings.trusted_keys)
         return Crew(self.site, roles, self._seats, self._fallback, open_seat, canary)
 
-    def take(self, roles: Roles, seats: Mapping[str, Seat], at_once: bool) -> None:
+    def take(self, roles: Roles, seats: Mapping[str, Seat], at_once: bool, back_in_charge: bool = False) -> None:
         """Apply roles. A new canary waits for the next episode, unless it is to act at once; one that leaves ends now.
 
-        A change of the controller in charge begins a new watch.
+        A change of the controller in charge begins a new watch. Otherwise one that is out of charge stays so, unless
+        it is to be ``back_in_charge``.
         """
         before = self.crew.in_charge
         acts = roles.canary_acts(self.site)
         stays = self.crew.canary and roles.challenger == self.crew.roles.challenger
         self.crew.take(roles, seats, canary=acts and (stays or at_once))
-        if self.crew.in_charge != before or at_once:
+        if self.crew.in_charge != before or back_in_charge:
             self.watch = Watch(self.settings.rollback)
 
     def begin_episode(self) -> None:
