@@ -8,10 +8,10 @@ from serving.access.principal import Role
 from serving.forms import SiteStanding
 from serving.gateway import Gateway
 from serving.routes.ticks import Answer, answer_tick
-from serving.routes.wire import as_model, refused, takes
+from serving.routes.wire import GONE, as_model, refused, takes
 from serving.wire import ActAnswer, ActRequest, SiteInfo
 
-GONE: Answer = (499, {}, b"")
+NOBODY: Answer = (GONE, {}, b"")
 """Response if the client has gone away."""
 
 
@@ -38,5 +38,5 @@ def add_sites(app: FastAPI, gateway: Gateway) -> None:
     )
     async def act(system: str, site: str, request: Request) -> Response:
         """Decide one tick of a whole site. The same body asked again gets the same answer."""
-        status, headers, body = await answer_tick(gateway, system, site, request.headers, request.receive) or GONE
+        status, headers, body = await answer_tick(gateway, system, site, request.headers, request.receive) or NOBODY
         return Response(body, status, headers, "application/json")

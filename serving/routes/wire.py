@@ -44,6 +44,9 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
+GONE = 499
+"""Status where the client has gone away: nobody reads it, but it is counted."""
+
 BODIES = (408, 415)
 """Further statuses of routes whose bodies may be too long."""
 
@@ -177,6 +180,10 @@ def add_refusals(app: FastAPI, authenticate: Callable[[Mapping[str, str]], Any])
     @app.exception_handler(Refused)
     async def refusal(_: Request, error: Refused) -> Response:
         return as_json(error.content(), error.status, headers_of(error))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=GONE)
 
     @app.exception_handler(RequestValidationError)
     async def unknown(request: Request, error: RequestValidationError) -> Response:

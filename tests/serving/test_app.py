@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import threading
 from dataclasses import replace
@@ -226,6 +227,31 @@ def test_a_body_that_stops_half_way_is_not_waited_for(site: Site, path: str, mon
     assert sent[0]["status"] == 408
     assert (b"connection", b"close") in sent[0]["headers"]
     assert Refusal.model_validate_json(sent[1]["body"]).error.field == "body"
+
+
+def test_a_client_that_goes_away_amid_its_body_is_no_fault(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("cityloop"), "propagate", True)
+    sent: list[dict[str, Any]] = []
+
+    async def ask() -> None:
+        parts = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+
+        async def receive() -> dict[str, Any]:
+            return next(parts)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(b"host", b"localhost")]
+        path = "/v1/intersections/grid2x2/telemetry"
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+        await app_of(service(site))(scope, receive, send)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 499
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("path", [ACT, "/v1/intersections/grid2x2/overrides/check"])
