@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +30,8 @@ from serving.wire import SiteInfo, SiteSummary, SystemSummary
 if TYPE_CHECKING:
     from serving.booking.desk import Desk
     from serving.structural.watch import StructuralWatch
+
+LOGGER = logging.getLogger("cityloop.serving")
 
 
 class Gateway:
@@ -277,8 +280,12 @@ class Gateway:
 
     async def _look(self) -> None:
         """Let desks make periodic decisions that no message has triggered, and stream where vehicles are."""
-        for desk in self.desks.values():
-            told = await run_in_threadpool(desk.look)
+        for name, desk in self.desks.items():
+            try:
+                told = await run_in_threadpool(desk.look)
+            except Exception:  # the other desks go on
+                LOGGER.exception("transit/%s: its periodic decisions of bookings failed", name)
+                continue
             if told is not None and self.streams is not None:
                 self.streams.telemetry(told)
 

@@ -56,6 +56,7 @@ class Decisions(Model):
     """Decisions as the stream told them, oldest first."""
 
     decisions: list[dict[str, Any]]
+    since: float = Field(description="from when on they are: later than asked for where there were too many to read")
 
 
 class RunList(Model):
@@ -147,12 +148,15 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
         ] = None,
         limit: Annotated[int, Query(ge=1, le=MOST_DECISIONS, description="how many, evenly thinned")] = 200,
     ) -> Response:
-        """Decisions of the past, as the stream told them, oldest first; none where no audit log is kept."""
+        """Decisions of the past, as the stream told them, oldest first; none where no audit log is kept. Of very many
+        the last ones alone are read: `since` says from when on.
+        """
         gateway.enter(request.headers, Role.READ, system, site)
         service = gateway.find(system, site)
         service.settle()
         asked = (service.site, since, until, limit)
-        return as_json({"decisions": await asyncio.to_thread(past, gateway.audit, *asked)})
+        found = await asyncio.to_thread(past, gateway.audit, *asked)
+        return as_json(found._asdict())
 
     @app.post(
         "/v1/{system}/{site}/telemetry",
