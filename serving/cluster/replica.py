@@ -20,8 +20,8 @@ from serving.cluster.options import options
 from serving.cluster.shards import Front, RefusedThere, Shard
 from serving.forms import read_roles
 from serving.operations import configure
-from serving.refusals import NotServed, Refused
-from serving.rpc.service import Rpc, as_refusal
+from serving.refusals import NotServed, Refused, as_refusal
+from serving.rpc.service import Rpc
 from serving.watch.logs import configure as configure_logs
 from serving.watch.streams import Frame
 from serving.wire import SystemSummary
@@ -103,7 +103,7 @@ class Replica(Rpc):
         try:
             return await getattr(self.gateway, what)(system, site, *args)
         except (Refused, CityloopError) as error:
-            return RefusedThere.of(as_refusal(error))
+            return RefusedThere.of(as_refusal(error, what))
 
     async def events(
         self, principal: Principal, since: str | None, last: int, only: tuple[str, str] | None = None

@@ -17,9 +17,9 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route
 from starlette.types import Receive
 
-from envs.core.errors import CityloopError, ReadingError
+from envs.core.errors import CityloopError
 from envs.core.frozen import mend_of
-from serving.refusals import Encoded, Refused, Stalled, TooLong, brief, problem, retry_after, status_of
+from serving.refusals import Encoded, Refused, Stalled, TooLong, as_refusal, brief, problem, retry_after
 from serving.wire import Refusal
 
 LOGGER = logging.getLogger("cityloop.serving")
@@ -169,17 +169,12 @@ def add_refusals(app: FastAPI, authenticate: Callable[[Mapping[str, str]], Any])
         authenticate: gives the caller by a request's headers, or refuses.
     """
 
-    @app.exception_handler(ReadingError)
-    async def unusable(_: Request, error: ReadingError) -> Response:
-        return as_json(problem(brief(error.field), error.value, error.mend), status_of(error))
-
     @app.exception_handler(CityloopError)
-    async def unfit(_: Request, error: CityloopError) -> Response:
-        return as_json(problem("body", None, str(error)), 422)
-
     @app.exception_handler(Refused)
-    async def refusal(_: Request, error: Refused) -> Response:
-        return as_json(error.content(), error.status, headers_of(error))
+    @app.exception_handler(Exception)
+    async def refusal(request: Request, error: Exception) -> Response:
+        found = as_refusal(error, f"{request.method} {request.url.path}")
+        return as_json(found.content(), found.status, headers_of(found))
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, __: ClientDisconnect) -> Response:
@@ -201,11 +196,6 @@ def add_refusals(app: FastAPI, authenticate: Callable[[Mapping[str, str]], Any])
         asked = f"{request.method} {brief(request.url.path)}"
         headers = {"allow": allowed} if allowed else error.headers
         return as_json(problem("address", asked, mend), error.status_code, headers)
-
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:
-        LOGGER.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return as_json(problem("service", None, "this is a fault of the service: its log has the trace"), 500)
 
 
 def _methods(request: Request) -> str:

@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from pydantic import TypeAdapter
 
-from envs.core.errors import ReadingError
+from envs.core.errors import CityloopError, ReadingError
 from envs.core.site import Site
 from serving import description
 from serving.booking.wire import QuoteRequest
@@ -301,6 +301,26 @@ def test_a_long_field_is_not_echoed(client: TestClient, site: Site) -> None:
         response = client.post(ACT, content=body_of(tick))
         assert response.status_code == 422
         assert len(response.content) < 1000
+
+
+def test_what_does_not_go_in_a_tick_is_refused_alike_by_every_protocol(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = service(site)
+
+    def refuse(*_: Any) -> None:
+        raise CityloopError("the site is not whole: restart the service")
+
+    monkeypatch.setattr(one._guard, "mask", refuse)
+    client = client_of(app_of(one))
+    answer = client.post(ACT, content=body_of(tick_of(site)))
+    with client.websocket_connect("ws://127.0.0.1/v1/intersections/grid2x2/loop") as loop:
+        loop.send_bytes(body_of(tick_of(site)))
+        told = orjson.loads(loop.receive_bytes())
+    wanted = {"field": "body", "value": None, "mend": "the site is not whole: restart the service"}
+    assert (answer.status_code, answer.json()["error"]) == (422, wanted)
+    assert (told["status"], told["error"]) == (422, wanted)
+    one.close()
 
 
 def test_a_fault_of_the_service_shows_no_trace(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
