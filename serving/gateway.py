@@ -175,17 +175,17 @@ class Gateway:
         return found
 
     @property
-    def heard(self) -> bool:
+    def has_streams(self) -> bool:
         """Whether there are event streams."""
         return self.streams is not None
 
     @property
-    def rings(self) -> bool:
+    def has_alarms(self) -> bool:
         """Whether there are alarms."""
         return self.alarms is not None
 
     @property
-    def books(self) -> bool:
+    def has_booking(self) -> bool:
         """Whether trips can be booked."""
         return bool(self.desks)
 

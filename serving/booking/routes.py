@@ -52,7 +52,7 @@ TIME: TypeAdapter[datetime | None] = TypeAdapter(Moment | None)
 
 def add_booking(app: FastAPI, gateway: Gateway) -> None:
     """The routes, if anything can be booked."""
-    if gateway.books:
+    if gateway.has_booking:
         _add_riders(app, gateway)
         _add_vehicles(app, gateway)
 

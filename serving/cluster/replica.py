@@ -44,7 +44,7 @@ class Replica(Rpc):
         configure_logs(shard.plan.config.log, shard.plan.logs)
         gateway = shard.plan.gateway()
         self._tensorboard = shard.plan.config.tensorboard
-        self.gateway = Front(gateway, shard.asks, shard.books, shard.waits_s) if shard.asks else gateway
+        self.gateway = Front(gateway, shard.asks, shard.has_booking, shard.waits_s) if shard.asks else gateway
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """The app; Ray Serve asks for it after the constructor."""

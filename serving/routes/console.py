@@ -97,7 +97,7 @@ def add_console(app: FastAPI, gateway: Gateway, tensorboard: str | None = None) 
     _add_page(app)
     _add_scenes(app, gateway)
     _add_runs(app, gateway, tensorboard)
-    if gateway.rings:
+    if gateway.has_alarms:
         _add_alarms(app, gateway)
 
 

@@ -56,7 +56,7 @@ def _text(frame: Frame) -> bytes:
 
 def add_events(app: FastAPI, gateway: Gateway) -> None:
     """Add the routes, if there are event streams."""
-    if not gateway.heard:
+    if not gateway.has_streams:
         return
     documented: dict[str, Any] = {
         "response_class": StreamingResponse,

@@ -136,7 +136,7 @@ class Rpc:
         """Events of one site, or of all that the key may read, wherever their processes are."""
         gateway, headers, one = self.gateway, credentials(_headers(context)), (request.system, request.site)
         principal = gateway.enter(headers, Role.READ, *one) if any(one) else gateway.access.authenticate(headers)
-        if not gateway.heard:
+        if not gateway.has_streams:
             raise CityloopError("this service has no streams: start it with them")
         since = request.since or None
 
