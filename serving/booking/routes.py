@@ -28,7 +28,7 @@ from serving.booking.wire import (
 from serving.forms import read_form
 from serving.gateway import Gateway
 from serving.refusals import NotServed, brief
-from serving.routes.wire import as_json, body_of, refused, takes
+from serving.routes.bodies import as_json, body_of, refused, takes
 
 if TYPE_CHECKING:
     from serving.booking.desk import Desk

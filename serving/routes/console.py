@@ -21,7 +21,7 @@ from serving.console.runs import bundles_of, curves_of, runs_of
 from serving.forms import Form, read_form
 from serving.gateway import Gateway
 from serving.refusals import NotServed
-from serving.routes.wire import as_json, as_model, body_of, refused, takes
+from serving.routes.bodies import as_json, as_model, body_of, refused, takes
 from serving.telemetry import Telemetry, TelemetryForm
 from serving.wire import Model
 

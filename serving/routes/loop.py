@@ -19,7 +19,7 @@ from serving.access.entry import PROTOCOL, credentials
 from serving.access.principal import Principal, Role
 from serving.gateway import Gateway
 from serving.refusals import Busy, Refused, TooLong, as_refusal, brief, problem
-from serving.routes.wire import as_json, headers_of
+from serving.routes.bodies import as_json, headers_of
 from serving.wire import MAX_BODY_BYTES, MAX_LOOPS
 
 BACKLOG = 4

@@ -14,7 +14,7 @@ from serving.access.principal import Principal, Role
 from serving.description import Once
 from serving.docs import docs_page
 from serving.gateway import Gateway
-from serving.routes.wire import as_json, as_model, refused
+from serving.routes.bodies import as_json, as_model, refused
 from serving.wire import Health, Ready, Systems, SystemSummary
 
 

@@ -7,8 +7,8 @@ from fastapi import FastAPI, Request, Response
 from serving.access.principal import Role
 from serving.forms import SiteStanding
 from serving.gateway import Gateway
+from serving.routes.bodies import GONE, as_model, refused, takes
 from serving.routes.ticks import Answer, answer_tick
-from serving.routes.wire import GONE, as_model, refused, takes
 from serving.wire import ActAnswer, ActRequest, SiteInfo
 
 NOBODY: Answer = (GONE, {}, b"")

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.access.principal import Role
 from serving.gateway import Gateway
 from serving.refusals import as_refusal, brief
-from serving.routes.wire import headers_of, read_body
+from serving.routes.bodies import headers_of, read_body
 from serving.wire import MAX_BODY_BYTES
 
 ROUTE = SimpleNamespace(path="/v1/{system}/{site}/act")

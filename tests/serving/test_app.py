@@ -26,7 +26,7 @@ from serving.booking.wire import QuoteRequest
 from serving.description import Description
 from serving.forms import read_form
 from serving.routes import service as routes
-from serving.routes.wire import takes
+from serving.routes.bodies import takes
 from serving.wire import MAX_BODY_BYTES, ActAnswer, Health, Refusal, SiteInfo, Systems
 from tests.serving.plants import Stub, app_of, body_of, client_of, service, tick_of, wish
 
@@ -200,7 +200,7 @@ def test_a_body_in_an_encoding_is_refused_by_its_name(client: TestClient) -> Non
 
 @pytest.mark.parametrize("path", [ACT, "/v1/intersections/grid2x2/overrides/check"])
 def test_a_body_that_stops_half_way_is_not_waited_for(site: Site, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.routes.wire.BODY_WITHIN_S", 0.01)
+    monkeypatch.setattr("serving.routes.bodies.BODY_WITHIN_S", 0.01)
     sent: list[dict[str, Any]] = []
 
     async def ask() -> None:

@@ -23,7 +23,7 @@ from serving.console.files import FOLDER
 from serving.console.runs import curves_of, runs_of
 from serving.gauges import gauges_of
 from serving.refusals import NotServed, Unprocessable
-from serving.tick.places import load_site
+from serving.site_files import load_site
 from serving.wire import example_tick
 from tests.serving.plants import client_of, grid
 

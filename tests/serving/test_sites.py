@@ -16,7 +16,7 @@ from agents import make_controller
 from agents.policy import Policy
 from envs import CityloopError, ReadingError
 from envs.core.site import Site
-from serving.tick.places import load_site
+from serving.site_files import load_site
 from serving.tick.sites import SiteService
 from tests.serving.bundles import bundle
 from tests.serving.plants import Stub, body_of, grid, service, tick_of, wish
