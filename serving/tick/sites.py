@@ -119,9 +119,9 @@ class SiteService:
 
         To be called once everything else has started: the process before goes by the saved state.
         """
-        if (begun := self.standing.begun) is not None:
-            self.change(begun.who, "configure", begun.why, begun.detail)
-        if self.standing.changed_at_start:
+        if (change := self.standing.change_at_start) is not None:
+            self.change(change.who, "configure", change.why, change.detail)
+        if self.standing.differs_from_loaded:
             self._keeper.save_now()
 
     @property
