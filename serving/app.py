@@ -14,13 +14,13 @@ from serving.gateway import Gateway
 from serving.routes.audit import add_audit
 from serving.routes.console import add_console
 from serving.routes.events import add_events
+from serving.routes.failures import add_refusals
 from serving.routes.loop import add_loop
 from serving.routes.operators import add_operators
 from serving.routes.service import add_service
 from serving.routes.sites import add_sites
 from serving.routes.structure import add_structure
 from serving.routes.ticks import ROUTE, Ticks
-from serving.routes.wire import add_refusals
 
 DESCRIPTION = "Closes the control loop of a city over HTTP: one tick of a site's readings in, safe commands out."
 
@@ -32,11 +32,13 @@ def create_app(gateway: Gateway, tensorboard: str | None = None) -> Door:
         gateway: the sites.
         tensorboard: where one runs, for a link.
     """
-    # The page at /docs is our own, as FastAPI's needs the public network.
+    # The page at /docs is our own, as FastAPI's needs the public network; /openapi.json, as FastAPI's makes its bytes
+    # again at every request, which takes longer than a tick.
     app = FastAPI(
         title="Cityloop",
         version=version("cityloop"),
         description=DESCRIPTION,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         # An address with a slash too many is none: a redirect would name whatever host the request did, over plain

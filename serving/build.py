@@ -24,8 +24,8 @@ from serving.checks import InputChecks
 from serving.config import AuditConfig, ServiceConfig, SiteConfig
 from serving.events import Sink
 from serving.gateway import Gateway
+from serving.site_files import load_site
 from serving.structural.opening import open_monitors
-from serving.tick.places import load_site
 from serving.tick.sites import SiteService
 from serving.watch.sinks import Sinks
 

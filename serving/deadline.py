@@ -99,6 +99,11 @@ class Worker:
         """Whether a job that was given up still runs."""
         return self._left_behind is not None and not self._left_behind.done
 
+    @property
+    def busy(self) -> bool:
+        """Whether a job is under way."""
+        return self._last is not None and not self._last.done
+
     def run(self, work: Callable[[], Any], timeout_s: float) -> Any:
         """Do a job and return its result; its exceptions are raised here.
 
@@ -133,7 +138,7 @@ class Worker:
 
     def post(self, work: Callable[[], None]) -> bool:
         """Do a job soon without reporting its result, unless the worker is busy; returns whether it will."""
-        if self._last is not None and not self._last.done:
+        if self.busy:
             return False
         self._submit(work)
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,15 +19,19 @@ from serving.alarms.watch import AlarmWatch
 from serving.closing import close_all
 from serving.collaborators import Trail
 from serving.events import Sink
+from serving.forms import SiteStanding
+from serving.operations import standing_of
 from serving.refusals import Forbidden, NotServed
 from serving.tick.sites import SiteService
 from serving.watch.metrics import Metrics
 from serving.watch.streams import Events, Streams
-from serving.wire import SiteSummary, SystemSummary
+from serving.wire import SiteInfo, SiteSummary, SystemSummary
 
 if TYPE_CHECKING:
     from serving.booking.desk import Desk
     from serving.structural.watch import StructuralWatch
+
+LOGGER = logging.getLogger("cityloop.serving")
 
 
 class Gateway:
@@ -104,6 +109,14 @@ class Gateway:
         """Answer a tick of a site for somebody who may act there; see `SiteService.act_async`."""
         return await self.find(system, site).act_async(body, principal.name)
 
+    async def info(self, system: str, site: str) -> SiteInfo:
+        """Facts of a site that a client needs."""
+        return await self.find(system, site).description.info()
+
+    async def standing(self, system: str, site: str) -> SiteStanding:
+        """Roles, overrides and rollback of a site."""
+        return standing_of(self.find(system, site))
+
     async def health(self) -> dict[str, Any]:
         """Whether the service works: sites at which the fallback decides or nothing can be saved or booked, and why;
         faults of the audit log, and of the files of keys.
@@ -162,17 +175,17 @@ class Gateway:
         return found
 
     @property
-    def heard(self) -> bool:
+    def has_streams(self) -> bool:
         """Whether there are event streams."""
         return self.streams is not None
 
     @property
-    def rings(self) -> bool:
+    def has_alarms(self) -> bool:
         """Whether there are alarms."""
         return self.alarms is not None
 
     @property
-    def books(self) -> bool:
+    def has_booking(self) -> bool:
         """Whether trips can be booked."""
         return bool(self.desks)
 
@@ -267,8 +280,12 @@ class Gateway:
 
     async def _look(self) -> None:
         """Let desks make periodic decisions that no message has triggered, and stream where vehicles are."""
-        for desk in self.desks.values():
-            told = await run_in_threadpool(desk.look)
+        for name, desk in self.desks.items():
+            try:
+                told = await run_in_threadpool(desk.look)
+            except Exception:  # the other desks go on
+                LOGGER.exception("transit/%s: its periodic decisions of bookings failed", name)
+                continue
             if told is not None and self.streams is not None:
                 self.streams.telemetry(told)
 

@@ -48,7 +48,9 @@ def held(config: ServiceConfig) -> Iterator[None]:
     handles: list[int] = []
     try:
         for path, called in _files(config).items():
-            with suppress(OSError):  # no file system for locks; or no place for a file, which whoever writes there says
+            with suppress(
+                OSError
+            ):  # no locks on this file system; or the file cannot be made, which its writer reports
                 handles.append(_hold(path, called))
         yield
     finally:

@@ -56,6 +56,9 @@ def _check_asked(verb: str, change: RoleChange) -> None:
         raise ReadingError("policy", brief(change.policy), mend)
     if verb != "canary" and change.share != 1.0:
         raise ReadingError("share", change.share, f"{verb} concerns whole sites: leave it out, or make it a canary")
+    if verb != "canary" and change.now:
+        mend = f"{verb} takes effect at once anyway" if verb in AT_ONCE else "it concerns the beginning of a canary"
+        raise ReadingError("now", change.now, f"{mend}: leave it out")
     if change.expected is not None and (verb not in EXPECTED or change.policy is not None):
         mend = f"it goes with {', '.join(EXPECTED)} where no policy is named: leave it out"
         raise ReadingError("expected", brief(change.expected), mend)
@@ -133,7 +136,7 @@ async def apply_roles(
         service.settle()  # what was answered is judged by who was in charge then
         if standing.crew.roles is not before:
             raise Conflict("policy", roles.champion, "the roles were changed meanwhile: look again")
-        standing.take(roles, seats, at_once)
+        standing.take(roles, seats, at_once, back_in_charge=what in AT_ONCE)
         standing.configured = configured or standing.configured
     service.change(who, what, reason, changed_roles(before, roles, seats.values()))
     told = policies(service)

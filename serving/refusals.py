@@ -1,15 +1,18 @@
 """Refusals of the service: one exception, with its HTTP status.
 
-A body that cannot be read (`ReadingError`) is 422; all else is a `Refused`. Other protocols map the status.
+Every protocol turns errors into refusals by `as_refusal`, and only gives them its form.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from envs.core.errors import ReadingError
+from envs.core.errors import CityloopError, ReadingError
+
+LOGGER = logging.getLogger("cityloop.serving")
 
 
 class Refused(Exception):
@@ -108,6 +111,32 @@ class Busy(Refused):
     status = 503
 
 
+class Fault(Refused):
+    """A fault of the service."""
+
+    status = 500
+
+    def __init__(self) -> None:
+        super().__init__("service", None, "this is a fault of the service: its log has the trace")
+
+
+def as_refusal(error: Exception, what: str) -> Refused:
+    """An error as a refusal.
+
+    Args:
+        error: an unforeseen one goes to the log, and its text is not sent.
+        what: was asked for, for the log.
+    """
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, ReadingError):
+        return Unprocessable(brief(error.field), error.value, error.mend)
+    if isinstance(error, CityloopError):
+        return Unprocessable("body", None, str(error))
+    LOGGER.error("%s failed", what, exc_info=error)
+    return Fault()
+
+
 def problem(field: str, value: object, mend: str) -> dict[str, Any]:
     """The body of every refusal."""
     return {"error": {"field": field, "value": value, "mend": mend}}
@@ -118,11 +147,6 @@ def words_of(problem: Mapping[str, Any]) -> str:
     field, value = problem.get("field"), problem.get("value")
     given = "" if value is None else f" is {brief(value)!r}"
     return f"{field}{given}: {problem.get('mend')}"
-
-
-def status_of(error: Refused | ReadingError) -> int:
-    """The HTTP status of an error."""
-    return error.status if isinstance(error, Refused) else 422
 
 
 def retry_after(seconds: float) -> str:

@@ -146,7 +146,7 @@ def _start(plan: Plan, services: Sequence[SiteService]) -> ServeHandle:
 
 
 FEW = 10
-"""Sites that hardly add to how long a start takes; each one more adds a fifth of a second, or one on a busy machine."""
+"""Up to so many sites start in the usual time; each further site adds 0.2 s, or 1 s on a busy machine."""
 
 
 def _starting(config: ServiceConfig) -> str:

@@ -21,7 +21,7 @@ from envs.core.errors import ReadingError
 from envs.core.readings import Readings
 from envs.core.registry import System, get_system
 from envs.core.site import Site
-from serving.access.limits import MAX_DEPTH, too_deep
+from serving.json_depth import MAX_DEPTH, too_deep
 from serving.refusals import brief
 
 MAX_BODY_BYTES = 1 << 20

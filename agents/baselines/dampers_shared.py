@@ -28,6 +28,7 @@ class Law:
     """
 
     program: Any = None
+    timed: bool = False
     name: str
     DEFAULTS: ClassVar[dict[str, float]]
     full: float

@@ -193,10 +193,12 @@ class Controller(Protocol):
     Attributes:
         name: name on the command line and in tables.
         program: a program for the plant's own local control; None: `act` decides.
+        timed: whether `act` searches for as long as its time allows. Its result then depends on the machine.
     """
 
     name: str
     program: Any = None
+    timed: bool = False
 
     def reset(self) -> None:
         """Forget everything about the last episode."""

@@ -1,20 +1,14 @@
-"""Limits of one caller: token buckets by name, and the nesting depth of a body."""
+"""Limits of one caller: token buckets by name."""
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-MAX_DEPTH = 16
-"""Deepest nesting of a body; a tick has three levels."""
-
 MAX_BUCKETS = 10_000
 """Number of callers whose buckets are kept; the one that has been silent longest gets a full one again."""
-
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 
 
 class Buckets:
@@ -44,32 +38,3 @@ class Buckets:
             if len(self._levels) > self._most:
                 self._levels.popitem(last=False)
         return 0.0 if granted else (1.0 - level) / rate_s
-
-
-def _count(body: bytes, mark: bytes, most: int) -> int:
-    """Count of a byte, up to one more than matters: `bytes.find` is far faster than `bytes.count`."""
-    at = -1
-    for found in range(most + 1):
-        at = body.find(mark, at + 1)
-        if at < 0:
-            return found
-    return most + 1
-
-
-def too_deep(body: bytes, most: int = MAX_DEPTH) -> bool:
-    """Whether JSON is nested more than ``most`` levels deep; whether it is valid JSON is not checked.
-
-    Few brackets cannot be deep, and a tick has one a column: most bodies are only counted.
-    """
-    if _count(body, b"[", most) + _count(body, b"{", most) <= most:
-        return False
-    depth = 0
-    for token in _TOKENS.finditer(body):
-        mark = body[token.start()]
-        if mark in b"[{":
-            depth += 1
-            if depth > most:
-                return True
-        elif mark in b"]}":
-            depth -= 1
-    return False

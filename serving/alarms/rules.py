@@ -27,7 +27,7 @@ there (`System.everyday`)."""
 SILENT_PERIODS, SILENT_S = 3.0, 5.0
 """A site is silent after so many of its own periods without a tick, and after so many seconds at least."""
 
-TOLD = 3
+GAPS_FOR_PERIOD = 3
 """Number of gaps between ticks that give a site's period: among fewer, one may be a pause, or a tick out of turn."""
 
 STRUCTURE = ("damage", "deaf")
@@ -133,7 +133,7 @@ class SiteRules:
         """Seconds without ticks until the site counts as silent."""
         if not self._periods_s:
             return float("inf")
-        period_s = median_low(self._periods_s) if len(self._periods_s) >= TOLD else self._interval_s
+        period_s = median_low(self._periods_s) if len(self._periods_s) >= GAPS_FOR_PERIOD else self._interval_s
         return max(SILENT_PERIODS * period_s, SILENT_S)
 
     def _of(self, decision: Decision) -> Iterable[Condition]:

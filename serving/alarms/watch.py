@@ -23,8 +23,8 @@ from serving.events import Decision, Event, Shadowed, SiteChange, Structure
 LOGGER = logging.getLogger("cityloop.serving")
 
 QUEUE = 1000
-"""Events that may wait while decisions still find room: what one of them says, the next one says anew. Nothing else is
-told twice, and nothing else is many."""
+"""At most so many events wait before decisions are dropped: the next decision repeats what matters. Other events are
+few and are never dropped."""
 
 LOOK_S = 0.5
 """Seconds between checks for silent sites."""

@@ -160,7 +160,7 @@ class Place:
         seat = self._seat(then.controller, then.bundle)
         if isinstance(seat, CityloopError):
             return recorded, str(seat), False
-        if getattr(seat.controller, "timed", False):
+        if seat.controller.timed:
             return recorded, f"{seat.name} searches for as long as its time allows, not always equally far", False
         requests = self._asked(then, seat, readings, seen, recorded)
         if _plain(requests) == _plain(recorded):
@@ -214,7 +214,7 @@ class Place:
             seat = self._seat(then.controller, then.bundle)
             if seen is None or isinstance(seat, CityloopError):
                 return Rerun(unsure="its tick could not be decided" if seen is None else str(seat))
-            if getattr(seat.controller, "timed", False):
+            if seat.controller.timed:
                 return Rerun(unsure=f"{seat.name} searches for as long as its time allows")
             try:
                 commands, _ = self._guard.check(seen.readings, seat.decide(seen.readings, seen.observation), seen.mask)

@@ -22,7 +22,7 @@ from serving.bench.ticks import record_episode
 from serving.build import keep_what_decides
 from serving.config import SiteConfig
 from serving.events import Event
-from serving.tick.places import load_site
+from serving.site_files import load_site
 from serving.tick.sites import SiteService
 
 TICKS = 3000

@@ -20,7 +20,7 @@ from serving.bench.load import NextRequest, Tally, press, request
 from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
 from serving.run import serve
-from serving.tick.places import load_site
+from serving.site_files import load_site
 
 ROUNDS = 1500
 WARM_UP = 200

@@ -28,7 +28,7 @@ from serving.booking.wire import (
 from serving.forms import read_form
 from serving.gateway import Gateway
 from serving.refusals import NotServed, brief
-from serving.routes.wire import as_json, body_of, refused, takes
+from serving.routes.bodies import as_json, body_of, refused, takes
 
 if TYPE_CHECKING:
     from serving.booking.desk import Desk
@@ -52,7 +52,7 @@ TIME: TypeAdapter[datetime | None] = TypeAdapter(Moment | None)
 
 def add_booking(app: FastAPI, gateway: Gateway) -> None:
     """The routes, if anything can be booked."""
-    if gateway.books:
+    if gateway.has_booking:
         _add_riders(app, gateway)
         _add_vehicles(app, gateway)
 

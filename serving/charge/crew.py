@@ -12,6 +12,7 @@ from envs.core.errors import CityloopError
 from envs.core.site import Site
 from serving.charge.roles import Roles
 from serving.charge.seat import Seat
+from serving.fallback import check_fallback
 from serving.refusals import Conflict
 
 Acting = Literal["champion", "canary"]
@@ -25,13 +26,13 @@ class Crew:
         site: the site.
         roles: of controllers.
         seats: controller's name → its seat, where it has one already; other seats are opened.
-        fallback: decides when the controller in charge cannot; it must decide tick by tick.
+        fallback: decides when the controller in charge cannot; it must decide tick by tick, at once.
         open_seat: opens a seat by a controller's name.
         canary: whether the challenger acts in the episode that is under way.
 
     Raises:
-        CityloopError: if the fallback is a policy or a program inside the plant, a program is to have a challenger or
-            be one, or a controller is unknown, unfit, or cannot decide.
+        CityloopError: if the fallback is a policy or cannot take over within a tick (see `check_fallback`), a program
+            is to have a challenger or be one, or a controller is unknown, unfit, or cannot decide.
     """
 
     def __init__(
@@ -43,11 +44,7 @@ class Crew:
         open_seat: Callable[[str], Seat],
         canary: bool | None = None,
     ):
-        if fallback.program:
-            raise CityloopError(
-                f"fallback {fallback.name!r} is a program inside the plant and cannot take over within a tick: "
-                f"choose a controller such as {fallback_name(site.system)!r}"
-            )
+        check_fallback(fallback.controller, site.system)
         if fallback.bundle is not None:
             raise CityloopError(
                 f"fallback {fallback.name!r} is a trained policy, which fails where another does: "

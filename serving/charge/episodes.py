@@ -15,7 +15,7 @@ class Episodes:
     """Follows the ticks of one site.
 
     Where ticks name their episode, a new name begins a new one, and ticks of past episodes are refused. Where they do
-    not, a tick number that does not rise begins one.
+    not, a tick number that does not rise begins one. The last body once more is the last tick once more.
 
     Args:
         name: of the episode that was under way when the service ended, if it had one.
@@ -29,20 +29,27 @@ class Episodes:
     def __init__(self, name: str | None = None, begun: bool = False):
         self.name, self.last = name, -1
         self._begun = begun
+        self._body, self._began = b"", False
         self._past: deque[str] = deque(maxlen=KEPT)
 
-    def follow(self, tick: Tick) -> bool:
+    def follow(self, tick: Tick, body: bytes) -> bool:
         """Take note of a tick; returns whether it begins an episode.
+
+        Args:
+            tick: the tick.
+            body: with which it was asked for. Whoever got no answer asks with the same one.
 
         Raises:
             Conflict: if it is older than an answered tick, or of an episode that is over.
         """
+        if body == self._body:
+            return self._began
         begins = self._begins(tick)
         if begins:
             if self.name is not None and self.name != tick.episode:
                 self._past.append(self.name)
             self.name, self._begun = tick.episode, True
-        self.last = tick.tick
+        self.last, self._body, self._began = tick.tick, body, begins
         return begins
 
     def _begins(self, tick: Tick) -> bool:

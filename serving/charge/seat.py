@@ -161,6 +161,11 @@ class Seat:
         """Whether the controller hangs."""
         return self._worker.stuck
 
+    @property
+    def busy(self) -> bool:
+        """Whether the controller is deciding in its thread, or hangs there."""
+        return self._worker.busy
+
     def close(self) -> None:
         """Let the thread end."""
         self._worker.close()

@@ -28,7 +28,7 @@ SERVICE, CONFIGURATION = "service", "configuration"
 """Names for changes by the service itself, and by a configuration file."""
 
 
-class Begun(NamedTuple):
+class ChangeAtStart(NamedTuple):
     """A start with other roles than the saved ones: who changed them, why, and the change itself."""
 
     who: str
@@ -50,7 +50,7 @@ class Standing:
         clock: wall clock, seconds since 1970.
 
     Attributes:
-        begun: change of roles with the start; None if the saved roles hold, or none were saved.
+        change_at_start: change of roles with the start; None if the saved roles hold, or none were saved.
 
     Raises:
         CityloopError: if a controller is unknown, unfit, or cannot decide, or the state cannot be read.
@@ -93,24 +93,26 @@ class Standing:
         self.watch = Watch(settings.rollback, tripped)
         self.episodes = Episodes() if kept is None else Episodes(kept.episode, begun=True)
         self.overrides = Overrides(site.agents, fallback.width, clock, None if saved is None else saved.overrides)
-        self._found, self._told = found, found or self.state()  # the latter: as far as other processes know
+        self._loaded, self._published = found, found or self.state()  # the latter: as other processes know it
         went = None if found is None or found.roles == self.crew.roles else found.roles
-        self.begun = None if went is None else Begun(who, why, changed_roles(went, self.crew.roles, self.crew.seats))
+        change = None if went is None else changed_roles(went, self.crew.roles, self.crew.seats)
+        self.change_at_start = None if change is None else ChangeAtStart(who, why, change)
 
     def _crew(self, roles: Roles, canary: bool | None) -> Crew:
         open_seat = partial(Seat.open, site=self.site, trusted=self.settings.trusted_keys)
         return Crew(self.site, roles, self._seats, self._fallback, open_seat, canary)
 
-    def take(self, roles: Roles, seats: Mapping[str, Seat], at_once: bool) -> None:
+    def take(self, roles: Roles, seats: Mapping[str, Seat], at_once: bool, back_in_charge: bool = False) -> None:
         """Apply roles. A new canary waits for the next episode, unless it is to act at once; one that leaves ends now.
 
-        A change of the controller in charge begins a new watch.
+        A change of the controller in charge begins a new watch. Otherwise one that is out of charge stays so, unless
+        it is to be ``back_in_charge``.
         """
         before = self.crew.in_charge
         acts = roles.canary_acts(self.site)
         stays = self.crew.canary and roles.challenger == self.crew.roles.challenger
         self.crew.take(roles, seats, canary=acts and (stays or at_once))
-        if self.crew.in_charge != before or at_once:
+        if self.crew.in_charge != before or back_in_charge:
             self.watch = Watch(self.settings.rollback)
 
     def begin_episode(self) -> None:
@@ -121,14 +123,14 @@ class Standing:
             self.watch = Watch(self.settings.rollback)
 
     @property
-    def changed_at_start(self) -> bool:
-        """Whether the state differs from the saved one; meant for the start."""
-        return self._found != self.state()
+    def differs_from_loaded(self) -> bool:
+        """Whether the state differs from the one that was loaded; meant for the start."""
+        return self._loaded != self.state()
 
     def note(self) -> None:
         """Take note of what has changed since the last time, for `StateStore.write`."""
-        before, self._told = self._told, self.state()
-        self.store.note(before, self._told)
+        before, self._published = self._published, self.state()
+        self.store.note(before, self._published)
 
     def look(self) -> SiteState | None:
         """Read what another process of the same service has saved: its predecessor, or its successor.
@@ -146,7 +148,7 @@ class Standing:
             return None
         new, now = self._with(found), self.state()
         self.overrides.held = dict(new.overrides)
-        self._told = self._told.model_copy(update={"overrides": found.overrides})
+        self._published = self._published.model_copy(update={"overrides": found.overrides})
         return found if any(getattr(new, name) != getattr(now, name) for name in (*ROLES, *CHARGE)) else None
 
     async def follow(self, found: SiteState | None) -> None:
@@ -170,11 +172,11 @@ class Standing:
         self.crew.take(new.roles, seats, canary=new.canary and new.roles.challenger is not None)
         if self.crew.in_charge != before or self.watch.tripped != new.tripped:
             self.watch = Watch(self.settings.rollback, new.tripped)
-        self._told = self._told.model_copy(update={name: getattr(found, name) for name in (*ROLES, *CHARGE)})
+        self._published = self._published.model_copy(update={name: getattr(found, name) for name in (*ROLES, *CHARGE)})
 
     def _with(self, found: SiteState) -> SiteState:
         """The state here, merged with a saved one."""
-        return merged(self._told, self.state(), found)
+        return merged(self._published, self.state(), found)
 
     def state(self) -> SiteState:
         """All of it as plain data."""

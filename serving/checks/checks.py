@@ -25,7 +25,7 @@ from serving.checks.settings import CheckSettings, Respond
 from serving.collaborators import Looked
 from serving.wire import Tick
 
-TOLD = 8
+MOST_LISTED = 8
 """Number of findings that are listed one by one; more are counted."""
 
 
@@ -205,9 +205,9 @@ class InputChecks:
                         asked[place] = respond
                     sure[place] |= holds
         count = len(findings) + int(np.count_nonzero(single))
-        findings = [*findings, *self._reasons(seen, single)][:TOLD]
-        if count > TOLD:
-            findings.append(f"and {count - TOLD} more")
+        findings = [*findings, *self._reasons(seen, single)][:MOST_LISTED]
+        if count > MOST_LISTED:
+            findings.append(f"and {count - MOST_LISTED} more")
         if self._elsewhere:
             for place in np.flatnonzero(bad & ~sure & ~self._named).tolist():
                 asked.setdefault(place, "report")
@@ -220,9 +220,9 @@ class InputChecks:
         return Looked(readings, imputed, tuple(findings), local, fall_back)
 
     def _reasons(self, seen: Seen, bad: np.ndarray) -> list[str]:
-        """Findings about single values, in words; `TOLD` of them at most."""
+        """Findings about single values, in words; `MOST_LISTED` of them at most."""
         told = []
-        for k in np.flatnonzero(bad)[:TOLD].tolist():
+        for k in np.flatnonzero(bad)[:MOST_LISTED].tolist():
             column, index, where = self._watch.flat.where(k)
             value = seen.values[k]
             if seen.run[k] > self._run[k]:

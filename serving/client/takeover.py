@@ -19,6 +19,7 @@ from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Commands, Controller, Requests
+from serving.fallback import check_fallback
 
 Source = Literal["service", "held", "fallback"]
 """Source of a command: the service, the last safe command held, or the local fallback."""
@@ -103,18 +104,14 @@ class LocalControl:
         fallback: a controller or its name; the system's own if not given. It must decide tick by tick, from readings.
 
     Raises:
-        CityloopError: if there is no such controller, or it is a program inside the plant.
+        CityloopError: if there is no such controller, or it cannot take over within a tick; see `check_fallback`.
     """
 
     def __init__(self, site: Site, fallback: Controller | str | None = None):
         self.site, self._system = site, get_system(site.system)
         name = fallback or fallback_name(site.system)
         self.fallback = make_controller(name, site) if isinstance(name, str) else name
-        if self.fallback.program is not None:
-            raise CityloopError(
-                f"fallback {self.fallback.name!r} is a program inside the plant and cannot take over within a tick: "
-                f"choose a controller such as {fallback_name(site.system)!r}"
-            )
+        check_fallback(self.fallback, site.system)
         self._guard, self._features = self._system.make_guard(site), self._system.make_features(site)
         self.reset()
 

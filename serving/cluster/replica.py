@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from starlette.types import ASGIApp
 
@@ -18,13 +18,13 @@ from serving.app import create_app
 from serving.cluster.joined import BEGINS
 from serving.cluster.options import options
 from serving.cluster.shards import Front, RefusedThere, Shard
-from serving.forms import SiteStanding, read_roles
+from serving.forms import read_roles
 from serving.operations import configure
-from serving.refusals import NotServed, Refused
-from serving.rpc.service import Rpc, as_refusal
+from serving.refusals import NotServed, Refused, as_refusal
+from serving.rpc.service import Rpc
 from serving.watch.logs import configure as configure_logs
 from serving.watch.streams import Frame
-from serving.wire import SiteInfo, SystemSummary
+from serving.wire import SystemSummary
 
 LOGGER = logging.getLogger("cityloop.serving")
 
@@ -44,7 +44,7 @@ class Replica(Rpc):
         configure_logs(shard.plan.config.log, shard.plan.logs)
         gateway = shard.plan.gateway()
         self._tensorboard = shard.plan.config.tensorboard
-        self.gateway = Front(gateway, shard.asks, shard.books, shard.waits_s) if shard.asks else gateway
+        self.gateway = Front(gateway, shard.asks, shard.has_booking, shard.waits_s) if shard.asks else gateway
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """The app; Ray Serve asks for it after the constructor."""
@@ -98,24 +98,12 @@ class Replica(Rpc):
         """For the front; see `Gateway`."""
         return await self.gateway.summaries()
 
-    async def info(self, system: str, site: str) -> SiteInfo:
-        """See `Rpc.info`."""
-        if isinstance(self.gateway, Front):
-            return cast("SiteInfo", await self.gateway.ask("info", system, site))
-        return await super().info(system, site)
-
-    async def standing(self, system: str, site: str) -> SiteStanding:
-        """See `Rpc.standing`."""
-        if isinstance(self.gateway, Front):
-            return cast("SiteStanding", await self.gateway.ask("standing", system, site))
-        return await super().standing(system, site)
-
     async def ask(self, what: Literal["act", "info", "standing"], system: str, site: str, *args: Any) -> Any:
         """For the front, which has checked the caller: the site's answer, or a `RefusedThere`."""
         try:
-            return await getattr(self.gateway if what == "act" else self, what)(system, site, *args)
+            return await getattr(self.gateway, what)(system, site, *args)
         except (Refused, CityloopError) as error:
-            return RefusedThere.of(as_refusal(error))
+            return RefusedThere.of(as_refusal(error, what))
 
     async def events(
         self, principal: Principal, since: str | None, last: int, only: tuple[str, str] | None = None

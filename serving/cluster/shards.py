@@ -19,11 +19,12 @@ from serving.alarms.told import AlarmsTold
 from serving.build import Plan
 from serving.cluster.joined import JoinedEvents
 from serving.cluster.proxy import NAME
+from serving.forms import SiteStanding
 from serving.gateway import Gateway
 from serving.refusals import Busy, NotServed, Refused
 from serving.tick.sites import SiteService
 from serving.watch.streams import MAX_EACH, MAX_SUBSCRIBERS
-from serving.wire import SystemSummary
+from serving.wire import SiteInfo, SystemSummary
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Shard:
         name, route: of the application.
         plan: of its gateway.
         asks: application of each shard behind it → the shard's sites.
-        books: whether trips can be booked at one of these.
+        has_booking: whether trips can be booked at one of these.
         waits_s: how long the slowest site of these may take to answer a tick.
     """
 
@@ -42,7 +43,7 @@ class Shard:
     route: str
     plan: Plan
     asks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    books: bool = False
+    has_booking: bool = False
     waits_s: float = 0.0
 
 
@@ -58,9 +59,9 @@ def shards_of(plan: Plan) -> list[Shard]:
         part = replace(plan.part(places), numbers=(1 + k, len(parts)))
         shards.append(Shard(f"{NAME}-{key.replace('/', '-')}", f"/v1/{key}", part))
     asks = {shard.name: tuple(f"{site.system}/{site.name}" for _, site in shard.plan.places()) for shard in shards}
-    books = any(config.booking is not None for config in plan.config.sites)
+    has_booking = any(config.booking is not None for config in plan.config.sites)
     waits_s = max(config.deadline_ms for config in plan.config.sites) / 1000.0 + ANSWERS_S
-    return [*shards, Shard(NAME, "/", plan.part(()), asks, books, waits_s)]
+    return [*shards, Shard(NAME, "/", plan.part(()), asks, has_booking, waits_s)]
 
 
 ANSWERS_S = 1.0
@@ -97,24 +98,24 @@ class Front(Gateway):
     Args:
         gateway: without sites.
         shards: application of each shard → its sites.
-        books: whether trips can be booked at one.
+        has_booking: whether trips can be booked at one.
         waits_s: how long the slowest site may take to answer a tick.
     """
 
-    books = False
+    has_booking = False
 
     def __init__(
         self,
         gateway: Gateway,
         shards: Mapping[str, Sequence[str]],
-        books: bool = False,
+        has_booking: bool = False,
         waits_s: float = ANSWERS_S,
     ):
         super().__init__([], gateway.access, gateway.audit, metrics=gateway.metrics, sinks=gateway.sinks)
-        self._shards, self.books, self._waits_s = shards, books, waits_s
+        self._shards, self.has_booking, self._waits_s = shards, has_booking, waits_s
         self._listening: list[JoinedEvents] = []
 
-    heard = rings = True  # by the shards
+    has_streams = has_alarms = True  # the shards have them
 
     def find(self, system: str, site: str) -> SiteService:
         """Always refuses: the addresses of sites lead to their shards."""
@@ -160,6 +161,16 @@ class Front(Gateway):
         """See `Gateway.act`."""
         answer: dict[str, Any] = await self.ask("act", system, site, body, principal, within_s=self._waits_s)
         return answer
+
+    async def info(self, system: str, site: str) -> SiteInfo:
+        """See `Gateway.info`."""
+        info: SiteInfo = await self.ask("info", system, site)
+        return info
+
+    async def standing(self, system: str, site: str) -> SiteStanding:
+        """See `Gateway.standing`."""
+        standing: SiteStanding = await self.ask("standing", system, site)
+        return standing
 
     async def _heard(
         self, method: str, *args: Any, among: Sequence[str] | None = None, within_s: float | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -18,8 +18,20 @@ READ = 3000
 """Number of records that are read for it, the last ones."""
 
 
-def past(audit: Trail | None, site: Site, since: float, until: float | None, limit: int) -> list[dict[str, Any]]:
-    """Decisions of a site within a time, oldest first, evenly thinned to so many; reads files.
+class Past(NamedTuple):
+    """Decisions of a site within a time.
+
+    Attributes:
+        decisions: oldest first, evenly thinned.
+        since: time from which on they are, seconds since 1970; later than asked for if there were too many to read.
+    """
+
+    decisions: list[dict[str, Any]]
+    since: float
+
+
+def past(audit: Trail | None, site: Site, since: float, until: float | None, limit: int) -> Past:
+    """Decisions of a site within a time, evenly thinned to so many; reads files.
 
     Args:
         audit: the log; None: there is none, and the result is empty.
@@ -29,11 +41,14 @@ def past(audit: Trail | None, site: Site, since: float, until: float | None, lim
         limit: number of decisions, the last one included.
     """
     if audit is None:
-        return []
+        return Past([], since)
     read = 1 if limit == 1 else READ
     found = audit.recent(Wanted(site.system, site.name, since, until, "decision"), read)
-    step = -(-len(found) // limit) or 1
-    return [_as_streamed(site, record) for record in found[::-1][::step][::-1] if record.get("kind") == "decision"]
+    decisions = [record for record in found if record.get("kind") == "decision"]
+    if decisions and (len(found) == read or len(decisions) < len(found)):  # there may be others before them
+        since = decisions[0]["at_s"]
+    step = -(-len(decisions) // limit) or 1
+    return Past([_as_streamed(site, record) for record in decisions[::-1][::step][::-1]], since)
 
 
 def _as_streamed(site: Site, record: dict[str, Any]) -> dict[str, Any]:

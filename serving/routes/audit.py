@@ -12,7 +12,7 @@ from serving.access.principal import Role
 from serving.audit.query import Wanted
 from serving.gateway import Gateway
 from serving.refusals import Unprocessable, brief
-from serving.routes.wire import as_json, refused
+from serving.routes.bodies import as_json, refused
 from serving.wire import Model
 
 MOST = 1000

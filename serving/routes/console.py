@@ -21,7 +21,7 @@ from serving.console.runs import bundles_of, curves_of, runs_of
 from serving.forms import Form, read_form
 from serving.gateway import Gateway
 from serving.refusals import NotServed
-from serving.routes.wire import as_json, as_model, body_of, refused, takes
+from serving.routes.bodies import as_json, as_model, body_of, refused, takes
 from serving.telemetry import Telemetry, TelemetryForm
 from serving.wire import Model
 
@@ -56,6 +56,7 @@ class Decisions(Model):
     """Decisions as the stream told them, oldest first."""
 
     decisions: list[dict[str, Any]]
+    since: float = Field(description="from when on they are: later than asked for where there were too many to read")
 
 
 class RunList(Model):
@@ -96,7 +97,7 @@ def add_console(app: FastAPI, gateway: Gateway, tensorboard: str | None = None) 
     _add_page(app)
     _add_scenes(app, gateway)
     _add_runs(app, gateway, tensorboard)
-    if gateway.rings:
+    if gateway.has_alarms:
         _add_alarms(app, gateway)
 
 
@@ -133,8 +134,8 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
     async def scene(system: str, site: str, request: Request) -> Response:
         """What the site looks like: marks on a plane, with the identifiers of its readings."""
         gateway.enter(request.headers, Role.READ, system, site)
-        service = gateway.find(system, site)
-        return as_model(service.system.make_scene(service.site))
+        content = await gateway.find(system, site).description.scene()
+        return Response(content, media_type="application/json")
 
     @app.get("/v1/{system}/{site}/history", response_model=Decisions, responses=refused(401, 403, 404, 422, 429))
     async def history(
@@ -147,12 +148,15 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
         ] = None,
         limit: Annotated[int, Query(ge=1, le=MOST_DECISIONS, description="how many, evenly thinned")] = 200,
     ) -> Response:
-        """Decisions of the past, as the stream told them, oldest first; none where no audit log is kept."""
+        """Decisions of the past, as the stream told them, oldest first; none where no audit log is kept. Of very many
+        the last ones alone are read: `since` says from when on.
+        """
         gateway.enter(request.headers, Role.READ, system, site)
         service = gateway.find(system, site)
         service.settle()
         asked = (service.site, since, until, limit)
-        return as_json({"decisions": await asyncio.to_thread(past, gateway.audit, *asked)})
+        found = await asyncio.to_thread(past, gateway.audit, *asked)
+        return as_json(found._asdict())
 
     @app.post(
         "/v1/{system}/{site}/telemetry",

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
 from serving.gateway import Gateway
-from serving.routes.wire import refused
+from serving.routes.bodies import refused
 from serving.watch.streams import Events, Frame
 
 KINDS = "`decision`, `shadow`, `change`, `structure`, `alarm`, `telemetry`, or `gap` where something was missed"
@@ -56,7 +56,7 @@ def _text(frame: Frame) -> bytes:
 
 def add_events(app: FastAPI, gateway: Gateway) -> None:
     """Add the routes, if there are event streams."""
-    if not gateway.heard:
+    if not gateway.has_streams:
         return
     documented: dict[str, Any] = {
         "response_class": StreamingResponse,

@@ -7,7 +7,6 @@ than its site's deadline, as the ones before it took too long, is not decided: t
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from typing import Any
@@ -16,15 +15,12 @@ import orjson
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from starlette.types import Message
 
-from envs.core.errors import CityloopError, ReadingError
 from serving.access.entry import PROTOCOL, credentials
 from serving.access.principal import Principal, Role
 from serving.gateway import Gateway
-from serving.refusals import Busy, Refused, TooLong, brief, problem
-from serving.routes.wire import as_json, headers_of
+from serving.refusals import Busy, Refused, TooLong, as_refusal, brief, problem
+from serving.routes.bodies import as_json, headers_of
 from serving.wire import MAX_BODY_BYTES, MAX_LOOPS
-
-LOGGER = logging.getLogger("cityloop.serving")
 
 BACKLOG = 4
 """Number of frames that wait; more are left in the socket."""
@@ -146,17 +142,10 @@ class _Session:
         try:
             self._check(arrived, body)
             return await self._gateway.act(self._system, self._site, body, self._principal)
-        except Refused as error:
-            more = {} if error.retry_after_s is None else {"retry_after_s": error.retry_after_s}
-            return {**error.content(), "status": error.status, "tick": _tick_of(body), **more}
-        except ReadingError as error:
-            return {**problem(error.field, error.value, error.mend), "status": 422, "tick": _tick_of(body)}
-        except CityloopError as error:
-            return {**problem("body", None, str(error)), "status": 422, "tick": _tick_of(body)}
-        except Exception:
-            LOGGER.exception("a tick of %s/%s failed", self._system, self._site)
-            mend = "this is a fault of the service: its log has the trace"
-            return {**problem("service", None, mend), "status": 500, "tick": _tick_of(body)}
+        except Exception as error:
+            refusal = as_refusal(error, f"a tick of {self._system}/{self._site}")
+            more = {} if refusal.retry_after_s is None else {"retry_after_s": refusal.retry_after_s}
+            return {**refusal.content(), "status": refusal.status, "tick": _tick_of(body), **more}
 
     def _check(self, arrived: float, body: bytes) -> None:
         """Refuse frames that are too long, too frequent, or too late."""

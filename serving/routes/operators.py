@@ -18,7 +18,7 @@ from serving.forms import (
 )
 from serving.gateway import Gateway
 from serving.operations import change_roles, check_override, policies, put_override, release_override
-from serving.routes.wire import as_model, body_of, refused, takes
+from serving.routes.bodies import as_model, body_of, refused, takes
 
 MAX_FORM_BYTES = 1 << 16
 """Longest body of an operator."""

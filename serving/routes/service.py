@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 
 from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
+from serving.description import Once
 from serving.docs import docs_page
 from serving.gateway import Gateway
-from serving.routes.wire import as_json, as_model, refused
+from serving.routes.bodies import as_json, as_model, refused
 from serving.wire import Health, Ready, Systems, SystemSummary
 
 
@@ -32,8 +34,8 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
         responses=refused(401, 429) | {503: {"model": Ready, "description": "it is not"}},
     )
     async def readyz(request: Request) -> Response:
-        """Whether the service can be relied on: every site decides an example now, state and audit can be written, and
-        somebody is let in.
+        """Whether the service can be relied on: every site has decided an example within the last seconds, state and
+        audit can be written, and somebody is let in.
         """
         found = await gateway.ready()
         return as_json(_visible(gateway, request.headers, found), 200 if found["status"] == "ready" else 503)
@@ -44,9 +46,17 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
         principal = gateway.access.authenticate(request.headers)
         return as_model(_readable(await gateway.summaries(), principal))
 
+    openapi = Once(lambda: orjson.dumps(app.openapi()))
+    page = Once(lambda: docs_page(app.openapi()).encode())
+
+    @app.head("/openapi.json", include_in_schema=False)
+    @app.get("/openapi.json", include_in_schema=False)
+    async def description() -> Response:
+        return Response(await openapi.get(), media_type="application/json")
+
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return HTMLResponse(docs_page(app.openapi()))
+        return HTMLResponse(await page.get())
 
     if gateway.metrics is not None:
 

@@ -7,21 +7,11 @@ from fastapi import FastAPI, Request, Response
 from serving.access.principal import Role
 from serving.forms import SiteStanding
 from serving.gateway import Gateway
-from serving.operations import standing_of
+from serving.routes.bodies import GONE, as_model, refused, takes
 from serving.routes.ticks import Answer, answer_tick
-from serving.routes.wire import as_model, refused, takes
-from serving.tick.sites import SiteService
-from serving.wire import (
-    ActAnswer,
-    ActRequest,
-    CommandRange,
-    SiteInfo,
-    answer_schema,
-    example_tick,
-    request_schema,
-)
+from serving.wire import ActAnswer, ActRequest, SiteInfo
 
-GONE: Answer = (499, {}, b"")
+NOBODY: Answer = (GONE, {}, b"")
 """Response if the client has gone away."""
 
 
@@ -32,13 +22,13 @@ def add_sites(app: FastAPI, gateway: Gateway) -> None:
     async def site_info(system: str, site: str, request: Request) -> Response:
         """Everything that a client needs to know of a site: agents, axes, limits, JSON schemas, an example."""
         gateway.enter(request.headers, Role.READ, system, site)
-        return as_model(info_of(gateway.find(system, site)))
+        return as_model(await gateway.info(system, site))
 
     @app.get("/v1/{system}/{site}/state", response_model=SiteStanding, responses=refused(401, 403, 404, 422, 429))
     async def state(system: str, site: str, request: Request) -> Response:
         """How things stand: the last answer and its age, who is in charge, commands by hand, the sensors."""
         gateway.enter(request.headers, Role.READ, system, site)
-        return as_model(standing_of(gateway.find(system, site)))
+        return as_model(await gateway.standing(system, site))
 
     @app.post(
         "/v1/{system}/{site}/act",
@@ -48,23 +38,5 @@ def add_sites(app: FastAPI, gateway: Gateway) -> None:
     )
     async def act(system: str, site: str, request: Request) -> Response:
         """Decide one tick of a whole site. The same body asked again gets the same answer."""
-        status, headers, body = await answer_tick(gateway, system, site, request.headers, request.receive) or GONE
+        status, headers, body = await answer_tick(gateway, system, site, request.headers, request.receive) or NOBODY
         return Response(body, status, headers, "application/json")
-
-
-def info_of(service: SiteService) -> SiteInfo:
-    """Description of a site for clients."""
-    site = service.site
-    return SiteInfo(
-        system=site.system,
-        site=site.name,
-        site_hash=site.hash,
-        agents=list(site.agents),
-        axes={axis: list(ids) for axis, ids in site.axes.items()},
-        limits=site.limits,
-        command=CommandRange.of(service.system, site),
-        in_charge=service.in_charge,
-        request_schema=request_schema(site),
-        answer_schema=answer_schema(site),
-        example=example_tick(site),
-    )

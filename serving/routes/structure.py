@@ -8,7 +8,7 @@ from fastapi import FastAPI, Query, Request, Response
 
 from serving.access.principal import Role
 from serving.gateway import Gateway
-from serving.routes.wire import as_model, refused
+from serving.routes.bodies import as_model, refused
 from serving.wire import Model
 
 MOST = 500

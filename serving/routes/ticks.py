@@ -5,23 +5,18 @@ The framework has the same route, for the description and for applications that 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 import orjson
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from envs.core.errors import ReadingError
 from serving.access.principal import Role
 from serving.gateway import Gateway
-from serving.refusals import Refused, brief, problem
-from serving.routes.wire import headers_of, read_body
+from serving.refusals import as_refusal, brief
+from serving.routes.bodies import headers_of, read_body
 from serving.wire import MAX_BODY_BYTES
-
-LOGGER = logging.getLogger("cityloop.serving")
 
 ROUTE = SimpleNamespace(path="/v1/{system}/{site}/act")
 """The route as the framework would find it, for counts of answers by route."""
@@ -83,14 +78,6 @@ async def answer_tick(
         if body is None:
             return None
         return 200, {}, orjson.dumps(await gateway.act(system, site, body, principal))
-    except ReadingError as error:
-        return 422, {}, _dump(problem(brief(error.field), error.value, error.mend))
-    except Refused as error:
-        return error.status, headers_of(error), _dump(error.content())
-    except Exception:
-        LOGGER.exception("a tick of %s/%s failed", brief(system), brief(site))
-        return 500, {}, _dump(problem("service", None, "this is a fault of the service: its log has the trace"))
-
-
-def _dump(content: Any) -> bytes:
-    return orjson.dumps(content, default=repr)
+    except Exception as error:
+        refusal = as_refusal(error, f"a tick of {brief(system)}/{brief(site)}")
+        return refusal.status, headers_of(refusal), orjson.dumps(refusal.content(), default=repr)

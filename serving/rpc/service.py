@@ -5,7 +5,6 @@ A refusal sets a status and returns an empty message, as an exception would be l
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Protocol
@@ -13,20 +12,14 @@ from typing import Any, Protocol
 import grpc
 from starlette.datastructures import Headers
 
-from envs.core.errors import CityloopError, ReadingError
+from envs.core.errors import CityloopError
 from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
-from serving.forms import SiteStanding
 from serving.gateway import Gateway
-from serving.operations import standing_of
-from serving.refusals import Refused, Unprocessable, brief, retry_after
+from serving.refusals import Refused, as_refusal, retry_after
 from serving.routes.service import readable_by
-from serving.routes.sites import info_of
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.messages import answer_of, body_of, problem_of
-from serving.wire import SiteInfo
-
-LOGGER = logging.getLogger("cityloop.serving")
 
 CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -94,21 +87,14 @@ class Rpc:
                 self.gateway.enter(headers, Role.ACT, tick.system, tick.site)
                 yield await self._act(tick, principal)
             except Exception as error:
-                yield pb.ActAnswer(tick=tick.tick, time_s=tick.time_s, error=problem_of(as_refusal(error)))
-
-    async def info(self, system: str, site: str) -> SiteInfo:
-        """Facts of a site that a client needs."""
-        return info_of(self.gateway.find(system, site))
-
-    async def standing(self, system: str, site: str) -> SiteStanding:
-        """Roles, overrides and rollback of a site."""
-        return standing_of(self.gateway.find(system, site))
+                refusal = as_refusal(error, "a tick of a loop")
+                yield pb.ActAnswer(tick=tick.tick, time_s=tick.time_s, error=problem_of(refusal))
 
     async def Info(self, request: pb.SiteRequest, grpc_context: Context) -> pb.SiteInfo:
         """What a client needs to know of a site."""
         try:
             self.gateway.enter(_headers(grpc_context), Role.READ, request.system, request.site)
-            info = await self.info(request.system, request.site)
+            info = await self.gateway.info(request.system, request.site)
         except Exception as error:
             _refuse(grpc_context, error)
             return pb.SiteInfo()
@@ -125,7 +111,7 @@ class Rpc:
         """How things stand at a site."""
         try:
             self.gateway.enter(_headers(grpc_context), Role.READ, request.system, request.site)
-            return pb.Json(json=(await self.standing(request.system, request.site)).model_dump_json())
+            return pb.Json(json=(await self.gateway.standing(request.system, request.site)).model_dump_json())
         except Exception as error:
             _refuse(grpc_context, error)
             return pb.Json()
@@ -150,7 +136,7 @@ class Rpc:
         """Events of one site, or of all that the key may read, wherever their processes are."""
         gateway, headers, one = self.gateway, credentials(_headers(context)), (request.system, request.site)
         principal = gateway.enter(headers, Role.READ, *one) if any(one) else gateway.access.authenticate(headers)
-        if not gateway.heard:
+        if not gateway.has_streams:
             raise CityloopError("this service has no streams: start it with them")
         since = request.since or None
 
@@ -176,23 +162,9 @@ def _headers(context: Context) -> Headers:
     return Headers(raw=[(key.encode("latin-1"), value.encode("latin-1", "replace")) for key, value in told])
 
 
-def as_refusal(error: Exception) -> Refused:
-    """An error as a refusal; an unforeseen error goes to the log, and its text is not sent."""
-    if isinstance(error, Refused):
-        return error
-    if isinstance(error, ReadingError):
-        return Unprocessable(brief(error.field), error.value, error.mend)
-    if isinstance(error, CityloopError):
-        return Unprocessable("request", None, str(error))
-    LOGGER.error("a call failed", exc_info=error)
-    found = Refused("service", None, "this is a fault of the service: its log has the trace")
-    found.status = 500
-    return found
-
-
 def _refuse(context: Context, error: Exception) -> None:
     """End a call with the status of an error."""
-    refusal = as_refusal(error)
+    refusal = as_refusal(error, "a call")
     context.set_code(CODES.get(refusal.status, grpc.StatusCode.INTERNAL))
     context.set_details(f"{refusal.field} is {refusal.value!r}: {refusal.mend}")
     if refusal.retry_after_s is not None:

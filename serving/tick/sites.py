@@ -29,6 +29,7 @@ from serving.charge.standing import SERVICE, Standing
 from serving.charge.state import StateStore
 from serving.collaborators import Checks, Looked
 from serving.config import SiteConfig
+from serving.description import Description
 from serving.events import Event, Sink, SiteChange
 from serving.refusals import Busy
 from serving.tick.after import Afterwards
@@ -44,6 +45,9 @@ LOGGER = logging.getLogger("cityloop.serving")
 ANONYMOUS = "anonymous"
 """Name of callers without a key."""
 
+EXAMPLE_S = 4.0
+"""Seconds for which the decision of an example shows that a site can decide; less than between Ray's health checks."""
+
 
 class SiteService:
     """Answers the ticks of one site.
@@ -55,6 +59,7 @@ class SiteService:
         clock: wall clock, seconds since 1970.
 
     Attributes:
+        description: of the site, for clients.
         interval_s: usual time between two ticks.
         last: the last answer; None before the first.
         dropped: number of ticks that a shadow had no time for.
@@ -74,12 +79,16 @@ class SiteService:
         self._after, self._repeats, self._under_way = Afterwards(), Repeats(), 0
         everyday = self.settings.rollback.everyday
         self._everyday = frozenset(self.system.everyday if everyday is None else everyday)
+        self.description = Description(self.system, self.site, lambda: self.in_charge)
         self.interval_s = self.system.consistency(self.site).interval_s
         self._site_hash = self.site.hash  # computing it takes longer than a tick
         self._example = orjson.dumps(example_tick(self.site))
+        self._example_decided: asyncio.Future[str | None] | None = None
+        self._example_s = 0.0
         self._keeper = Keeper(standing, self.forget_answers)
         self.last: Mapping[str, Any] | None = None
         self._seen: Outcome | None = None
+        self._looked: tuple[bytes, Looked] | None = None
         self.dropped = 0
 
     @classmethod
@@ -110,9 +119,9 @@ class SiteService:
 
         To be called once everything else has started: the process before goes by the saved state.
         """
-        if (begun := self.standing.begun) is not None:
-            self.change(begun.who, "configure", begun.why, begun.detail)
-        if self.standing.changed_at_start:
+        if (change := self.standing.change_at_start) is not None:
+            self.change(change.who, "configure", change.why, change.detail)
+        if self.standing.differs_from_loaded:
             self._keeper.save_now()
 
     @property
@@ -152,8 +161,20 @@ class SiteService:
     async def cannot_decide(self) -> str | None:
         """Reason why this site cannot decide an example; None if it can.
 
+        Anybody may ask, so one example does for all who ask within `EXAMPLE_S`: ticks share the policy's thread.
+        """
+        known, now_s = self._example_decided, time.monotonic()
+        if known is None or known.cancelled() or (known.done() and now_s - self._example_s >= EXAMPLE_S):
+            self._example_s = now_s
+            known = self._example_decided = asyncio.ensure_future(self._decide_example())
+        return await asyncio.shield(known)
+
+    async def _decide_example(self) -> str | None:
+        """As `cannot_decide`.
+
         A policy is asked, as it remembers nothing. A rule may remember, so its ticks are not disturbed. A policy that
-        hangs is not waited for: the fallback decides, and the site is degraded, not broken.
+        is busy is not waited for: it is deciding a tick, or hangs; then the fallback decides, and the site is degraded,
+        not broken.
         """
         try:
             readings = parse_tick(self.system, self.site, self._example).readings
@@ -161,7 +182,7 @@ class SiteService:
             observation = self._features.encode(readings, mask)
             seat, _ = self.standing.crew.in_charge
             requests = np.full(len(self.site.agents), np.nan)
-            if seat.bundle is not None and not seat.stuck:
+            if seat.bundle is not None and not seat.busy:
                 requests = await seat.decide_in_time(readings, observation, WARM_UP_S, WARM_UP_S)
             self._shadow_guard.check(readings, requests, mask)
         except Exception as error:
@@ -218,7 +239,7 @@ class SiteService:
                     return known
             tick = parse_tick(self.system, self.site, body)
             deadline_ms = min(self.settings.deadline_ms, tick.deadline_ms or self.settings.deadline_ms)
-            begins = self._follow(tick)
+            begins = self._follow(tick, body)
             with self._repeats.asking(body, tick) as question:
                 asked = Asked(body, tick, who, self._clock(), started, deadline_ms, begins)
                 question.answer = await self._decide(asked)
@@ -230,16 +251,17 @@ class SiteService:
         """Seconds until the ticks under way are done, at the latest."""
         return self.settings.deadline_ms / 1e3
 
-    def _follow(self, tick: Tick) -> bool:
+    def _follow(self, tick: Tick, body: bytes) -> bool:
         """Take note of a tick; returns whether controllers and checks begin anew with it, as in a new process."""
         first = self.last is None
         self._keeper.look()
-        if not self.standing.episodes.follow(tick):
+        if not self.standing.episodes.follow(tick, body):
             return first
         self.settle()  # earlier answers are judged under the controller in charge then
         canary = self.standing.crew.canary
         self._repeats.forget()
         self.standing.begin_episode()
+        self._looked = None
         if self.checks is not None:
             self.checks.reset()
         if tick.episode is not None or canary != self.standing.crew.canary:
@@ -252,7 +274,9 @@ class SiteService:
         looked = Looked(asked.tick.readings)
         if self.checks is not None:
             self.checks.follow(seat.envelope)
-            looked = self.checks.look(asked.tick, asked.at_s)
+            if self._looked is None or self._looked[0] != asked.body:  # no plant's clock stands still for a repeat
+                self._looked = asked.body, self.checks.look(asked.tick, asked.at_s)
+            looked = self._looked[1]
         if seat.program:
             nothing = np.empty(0)
             return self._answer(

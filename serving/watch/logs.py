@@ -125,7 +125,7 @@ def configure(style: Style = "text", target: Path | None = None, level: str = "I
 
 
 def say(text: str, out: TextIO | None = None) -> None:
-    """Print a line, where that can be: no plant loses its service, and no later line its way, to a log's full disk.
+    """Print a line. If the disk of the log is full, the line is lost and nothing else happens.
 
     Args:
         text: the line.

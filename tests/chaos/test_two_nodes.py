@@ -14,7 +14,7 @@ import pytest
 
 from serving.audit.verify import verify
 from serving.cluster.ray_cluster import free_ports
-from serving.tick.places import load_site
+from serving.site_files import load_site
 from serving.wire import example_tick
 from tests.serving.running import started
 

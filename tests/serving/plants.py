@@ -34,6 +34,8 @@ class Stub:
     """A controller that does as it is told, once it has been told: warming up always works."""
 
     program: Any = None
+    card: Any = None
+    timed = False
 
     def __init__(self, name: str = "stub"):
         self.name = name

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from envs.core.errors import CityloopError
 from serving.access.entry import BEARER, Access
 from serving.access.keys import KeyFile, create_key, load_keys, revoke_key
-from serving.access.limits import Buckets, too_deep
+from serving.access.limits import Buckets
 from serving.access.principal import ANYBODY, AccessSettings, Grant, Role
+from serving.json_depth import too_deep
 from serving.refusals import Limited, Unauthenticated
 
 DRAINAGE = Grant(role=Role.ACT, system="drainage", site="estuary")

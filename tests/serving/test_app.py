@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import hypothesis.strategies as st
 import orjson
 import pytest
@@ -14,11 +19,14 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from pydantic import TypeAdapter
 
-from envs.core.errors import ReadingError
+from envs.core.errors import CityloopError, ReadingError
 from envs.core.site import Site
+from serving import description
 from serving.booking.wire import QuoteRequest
+from serving.description import Description
 from serving.forms import read_form
-from serving.routes.wire import takes
+from serving.routes import service as routes
+from serving.routes.bodies import takes
 from serving.wire import MAX_BODY_BYTES, ActAnswer, Health, Refusal, SiteInfo, Systems
 from tests.serving.plants import Stub, app_of, body_of, client_of, service, tick_of, wish
 
@@ -59,6 +67,55 @@ def test_the_site_tells_all_that_a_client_needs(client: TestClient, site: Site) 
     told = {name: "default" in info.request_schema["properties"][name] for name in ("deadline_ms", "episode", "ages_s")}
     assert not any(told.values()), "null is refused, so it is no default"
     assert list(info.answer_schema["properties"]["commands"]["properties"]) == list(site.agents)
+
+
+def test_what_never_changes_is_made_once_and_not_on_the_event_loop(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, bool]] = []
+
+    def count(of: Any, name: str) -> None:
+        plain = getattr(of, name)
+
+        def counted(*args: Any) -> Any:
+            made.append((name, threading.current_thread() is threading.main_thread()))
+            return plain(*args)
+
+        monkeypatch.setattr(of, name, counted)
+
+    paths = {
+        "/v1/intersections/grid2x2": "answer_schema",
+        "/v1/intersections/grid2x2/scene": "scene_of",
+        "/docs": "docs_page",
+        "/openapi.json": "dumps",
+    }
+
+    async def ask(app: Any) -> list[bytes]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return [(await client.get(path)).raise_for_status().content for path in paths for _ in range(2)]
+
+    one = service(site)
+    scene_of = one.system.make_scene
+    tools = SimpleNamespace(scene_of=scene_of, dumps=orjson.dumps)
+    count(tools, "scene_of")
+    count(tools, "dumps")
+    one.description = Description(replace(one.system, make_scene=tools.scene_of), site, lambda: one.in_charge)
+    count(description, "answer_schema")
+    count(routes, "docs_page")
+    monkeypatch.setattr(routes, "orjson", tools)
+    answers = asyncio.run(ask(app_of(one)))
+    assert answers[::2] == answers[1::2]
+    assert made == [(name, False) for name in paths.values()]
+    one.close()
+
+
+def test_who_is_in_charge_is_told_anew_every_time(site: Site) -> None:
+    one = service(site)
+    client = client_of(app_of(one))
+    told = []
+    for tripped in (None, "it failed"):
+        one.standing.watch.tripped = tripped
+        told.append(client.get("/v1/intersections/grid2x2").json()["in_charge"]["out_of_charge"])
+    assert told == [None, "it failed"]
 
 
 def test_lists_and_health(client: TestClient) -> None:
@@ -143,7 +200,7 @@ def test_a_body_in_an_encoding_is_refused_by_its_name(client: TestClient) -> Non
 
 @pytest.mark.parametrize("path", [ACT, "/v1/intersections/grid2x2/overrides/check"])
 def test_a_body_that_stops_half_way_is_not_waited_for(site: Site, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.routes.wire.BODY_WITHIN_S", 0.01)
+    monkeypatch.setattr("serving.routes.bodies.BODY_WITHIN_S", 0.01)
     sent: list[dict[str, Any]] = []
 
     async def ask() -> None:
@@ -170,6 +227,31 @@ def test_a_body_that_stops_half_way_is_not_waited_for(site: Site, path: str, mon
     assert sent[0]["status"] == 408
     assert (b"connection", b"close") in sent[0]["headers"]
     assert Refusal.model_validate_json(sent[1]["body"]).error.field == "body"
+
+
+def test_a_client_that_goes_away_amid_its_body_is_no_fault(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("cityloop"), "propagate", True)
+    sent: list[dict[str, Any]] = []
+
+    async def ask() -> None:
+        parts = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+
+        async def receive() -> dict[str, Any]:
+            return next(parts)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(b"host", b"localhost")]
+        path = "/v1/intersections/grid2x2/telemetry"
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+        await app_of(service(site))(scope, receive, send)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 499
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("path", [ACT, "/v1/intersections/grid2x2/overrides/check"])
@@ -219,6 +301,26 @@ def test_a_long_field_is_not_echoed(client: TestClient, site: Site) -> None:
         response = client.post(ACT, content=body_of(tick))
         assert response.status_code == 422
         assert len(response.content) < 1000
+
+
+def test_what_does_not_go_in_a_tick_is_refused_alike_by_every_protocol(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = service(site)
+
+    def refuse(*_: Any) -> None:
+        raise CityloopError("the site is not whole: restart the service")
+
+    monkeypatch.setattr(one._guard, "mask", refuse)
+    client = client_of(app_of(one))
+    answer = client.post(ACT, content=body_of(tick_of(site)))
+    with client.websocket_connect("ws://127.0.0.1/v1/intersections/grid2x2/loop") as loop:
+        loop.send_bytes(body_of(tick_of(site)))
+        told = orjson.loads(loop.receive_bytes())
+    wanted = {"field": "body", "value": None, "mend": "the site is not whole: restart the service"}
+    assert (answer.status_code, answer.json()["error"]) == (422, wanted)
+    assert (told["status"], told["error"]) == (422, wanted)
+    one.close()
 
 
 def test_a_fault_of_the_service_shows_no_trace(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

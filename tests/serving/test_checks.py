@@ -19,7 +19,7 @@ from envs.core.site import Site
 from serving.bench.checks import CASES, bench_checks
 from serving.build import Plan
 from serving.checks import CheckSettings, InputChecks, put_in
-from serving.checks.checks import TOLD
+from serving.checks.checks import MOST_LISTED
 from serving.collaborators import Looked
 from serving.config import ServiceConfig
 from serving.wire import Tick, example_tick
@@ -280,8 +280,8 @@ def test_what_is_not_told_one_by_one_is_counted(sites: dict[str, Site]) -> None:
     site = sites["intersections"]
     lanes = len(site.axes["approach"])
     looked = Street(site, Limits(high={"count_veh": 5.0})).next(count_veh=np.full(lanes, 9.0))
-    assert [finding.startswith("count_veh[") for finding in looked.findings] == [True] * TOLD + [False]
-    assert looked.findings[-1] == f"and {lanes - TOLD} more"
+    assert [finding.startswith("count_veh[") for finding in looked.findings] == [True] * MOST_LISTED + [False]
+    assert looked.findings[-1] == f"and {lanes - MOST_LISTED} more"
 
 
 def test_observations_beyond_what_was_seen_need_to_last(sites: dict[str, Site]) -> None:

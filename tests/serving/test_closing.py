@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from typing import Any
 
 import pytest
 
@@ -60,3 +62,25 @@ def test_sinks_end_their_threads_where_one_of_them_fails(monkeypatch: pytest.Mon
         sinks.close()
     assert closed == ["log"]
     assert set(threading.enumerate()) <= before
+
+
+def test_a_desk_that_fails_is_told_and_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    looked: list[str] = []
+
+    class Desk(Part):
+        def look(self) -> None:
+            looked.append(self._name)
+            if self._fails:
+                raise OSError(self._name)
+
+    desks: Any = {"first": Desk([], "first", fails=True), "second": Desk([], "second")}
+    gateway = Gateway([], desks=desks)
+
+    async def check() -> None:
+        await gateway.check()
+        assert gateway._looking is not None
+        await gateway._looking
+
+    asyncio.run(check())
+    assert looked == ["first", "second"]
+    assert "transit/first: its periodic decisions of bookings failed" in caplog.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from serving.console.files import FOLDER
 from serving.console.runs import curves_of, runs_of
 from serving.gauges import gauges_of
 from serving.refusals import NotServed, Unprocessable
-from serving.tick.places import load_site
+from serving.site_files import load_site
 from serving.wire import example_tick
 from tests.serving.plants import client_of, grid
 
@@ -129,6 +130,24 @@ def test_what_an_address_cannot_ask_for_is_refused_in_our_words(
     answer = client.request(method, f"/v1/{address}")
     error = answer.json()["error"]
     assert (answer.status_code, error["field"], error["mend"]) == (422, field, mend)
+
+
+@pytest.mark.parametrize(("most", "first"), [(3, 3), (6, 0), (7, None)])
+def test_the_past_says_from_when_on_it_is(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, most: int, first: int | None
+) -> None:
+    """Nothing was said of the beginning, which was not read."""
+    begin_s = time.time()
+    for tick in range(6):
+        body = example_tick(grid()) | {"tick": tick, "episode": f"until {most}"}
+        assert client.post(f"{BASE}/act", json=body).status_code == 200
+    audit: Any = client.app_state["audit"]
+    assert audit.flush()
+    monkeypatch.setattr("serving.console.past.READ", most)
+    found = client.get(f"{BASE}/history", params={"since": begin_s}).json()
+    at_s = {one["tick"]: one["at_s"] for one in found["decisions"]}
+    assert list(at_s) == list(range(first or 0, 6))
+    assert found["since"] == (begin_s if first is None else at_s[first])
 
 
 def test_telemetry_is_checked(client: TestClient) -> None:

@@ -200,6 +200,7 @@ def test_ready_means_that_state_can_be_saved_and_every_site_decides(site: Site, 
     assert (health["status"], health["sites"]) == ("degraded", answer.json()["faults"])
     monkeypatch.undo()
     monkeypatch.setattr(one.guard_for_checks, "check", failing)
+    monkeypatch.setattr("serving.tick.sites.EXAMPLE_S", 0.0)
     assert client.get("/readyz").json()["faults"] == {"intersections/grid2x2": "failed with TypeError"}
 
 

@@ -86,6 +86,9 @@ def test_what_means_nothing_for_a_change_is_refused(site: Site) -> None:
         ("rollback", {"policy": "greedy"}, "policy"),
         ("demote", {"policy": "greedy"}, "policy"),
         ("promote", {"policy": "fixed", "share": 0.5}, "share"),
+        ("promote", {"policy": "fixed", "now": True}, "now"),
+        ("shadow", {"policy": "fixed", "now": True}, "now"),
+        ("demote", {"now": True}, "now"),
     ):
         answer = change(client, verb, **sent)
         assert (answer.status_code, answer.json()["error"]["field"]) == (422, field)
@@ -300,6 +303,22 @@ def test_a_policy_that_keeps_failing_is_out_of_charge_until_it_has_been_well(sit
     assert one.degraded is None
     causes = [decision.fallback_cause for decision in book.of(Decision)]
     assert causes == ["failed"] * 3 + ["rolled_back"] * 6 + [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("verb", "sent", "stays"),
+    [
+        ("shadow", {"policy": "greedy"}, True),
+        ("canary", {"policy": "greedy", "share": 0.0, "now": True}, True),
+        ("promote", {"policy": "max-pressure"}, False),
+    ],
+)
+def test_a_policy_that_is_out_of_charge_stays_so_unless_it_is_promoted(
+    site: Site, verb: str, sent: dict[str, Any], stays: bool
+) -> None:
+    one = service(site)
+    one.standing.watch.tripped = "it failed"
+    assert change(http(one), verb, **sent).json()["in_charge"]["out_of_charge"] == ("it failed" if stays else None)
 
 
 def test_a_policy_that_is_out_of_charge_is_so_after_a_restart_too(site: Site, tmp_path: Path) -> None:

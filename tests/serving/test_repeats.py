@@ -13,9 +13,14 @@ from envs import ReadingError
 from envs.core.registry import get_system
 from envs.core.site import Site
 from serving.charge.episodes import Episodes
+from serving.checks.checks import InputChecks
+from serving.events import Decision
+from serving.forms import OverrideRequest
+from serving.operations import put_override
 from serving.refusals import Busy, Conflict
 from serving.tick.repeats import KEPT
 from serving.wire import Tick, parse_tick
+from tests.serving.operators import Book
 from tests.serving.plants import Stub, body_of, service, tick_of
 
 
@@ -35,7 +40,7 @@ class Counting(Stub):
 
 
 def begins(episodes: Episodes, *ticks: tuple[int, str | None]) -> list[bool]:
-    return [episodes.follow(Tick(number, 0.0, {}, episode=name)) for number, name in ticks]
+    return [episodes.follow(Tick(n, 0.0, {}, episode=name), b"%d" % k) for k, (n, name) in enumerate(ticks)]
 
 
 def test_without_a_name_a_number_that_does_not_rise_begins_an_episode() -> None:
@@ -57,9 +62,9 @@ def test_a_new_name_begins_an_episode_and_old_ones_do_not_come_back() -> None:
     episodes = Episodes()
     assert begins(episodes, (0, "a"), (1, "a"), (7, "b"), (8, "b")) == [True, False, True, False]
     with pytest.raises(Conflict, match="is over"):
-        episodes.follow(Tick(2, 0.0, {}, episode="a"))
+        episodes.follow(Tick(2, 0.0, {}, episode="a"), b"old")
     with pytest.raises(Conflict, match="tick 8 is decided"):
-        episodes.follow(Tick(8, 0.0, {}, episode="b"))
+        episodes.follow(Tick(8, 0.0, {}, episode="b"), b"other")
     assert begins(episodes, (9, "b")) == [False]
 
 
@@ -108,6 +113,47 @@ def test_whoever_waits_for_an_answer_that_is_given_up_gets_one(site: Site) -> No
         return await second
 
     assert asyncio.run(drop())["tick"] == 0
+
+
+@pytest.mark.parametrize("episode", [{}, {"episode": "monday"}])
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_last_body_is_decided_again_in_its_episode_once_its_answer_is_forgotten(
+    site: Site, episode: dict[str, str], number: int
+) -> None:
+    book = Book()
+    one = service(site, sinks=[book], checks=InputChecks(get_system(site.system), site))
+    bodies = [body_of(tick_of(site) | {"tick": k, "time_s": 5.0 * k} | episode) for k in range(2)]
+    first = [one.act(body) for body in bodies[: number + 1]][number]
+    asyncio.run(put_override(one, site.agents[0], OverrideRequest(command=0, reason="flood", expires_s=60), "anna"))
+    answer = one.act(bodies[number])
+    assert list(answer["overridden"]) == [site.agents[0]]
+    assert [answer[key] for key in ("source", "findings")] == [first[key] for key in ("source", "findings")]
+    assert [event.begins for event in book.of(Decision)][number:] == [number == 0] * 2
+    one.close()
+
+
+def test_whoever_gave_up_asks_again(site: Site) -> None:
+    stub, asked, release = Stub(), threading.Event(), threading.Event()
+    one = service(site, stub)
+    one.act(body_of(tick_of(site) | {"tick": 1, "episode": "monday"}))
+
+    def slowly(readings: Any, observation: Any) -> Any:
+        asked.set()
+        release.wait(30)
+        return observation["action_mask"].argmax(axis=1)
+
+    stub.then, body = slowly, body_of(tick_of(site) | {"tick": 2, "episode": "monday"})
+
+    async def give_up() -> None:
+        first = asyncio.ensure_future(one.act_async(body))
+        await asyncio.to_thread(asked.wait, 30)
+        first.cancel()
+        await asyncio.wait([first])
+
+    asyncio.run(give_up())
+    release.set()
+    assert one.act(body)["tick"] == 2
+    one.close()
 
 
 def test_an_older_tick_of_a_named_episode_is_answered_as_it_was_and_no_other_way(site: Site) -> None:

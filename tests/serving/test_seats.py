@@ -35,6 +35,12 @@ class Program(Stub):
     program = "fixed"
 
 
+class Timed(Stub):
+    """Searches for as long as its time allows."""
+
+    timed = True
+
+
 def left_behind(site: Site, work: Callable[[], Any]) -> set[str]:
     """Who of the site's controllers still has a thread, beside those that had one before."""
     before = set(threading.enumerate())
@@ -47,7 +53,7 @@ def left_behind(site: Site, work: Callable[[], Any]) -> set[str]:
 
 def opening(site: Site) -> Callable[[str], Seat]:
     """Opens seats of stubs: of one that cannot decide, of a program, or of any other."""
-    kinds: dict[str, type[Stub]] = {"broken": Broken, "program": Program}
+    kinds: dict[str, type[Stub]] = {"broken": Broken, "program": Program, "timed": Timed}
     return lambda ref: Seat(kinds.get(ref, Stub)(ref), site)
 
 
@@ -61,7 +67,11 @@ def test_one_that_cannot_decide_leaves_no_thread(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("champion", "challenger", "fallback", "match"),
-    [("one", "broken", "rule", "cannot decide"), ("one", "two", "program", "cannot take over")],
+    [
+        ("one", "broken", "rule", "cannot decide"),
+        ("one", "two", "program", "inside the plant and cannot take over"),
+        ("one", "two", "timed", "searches for as long as its time allows and cannot take over"),
+    ],
 )
 def test_a_crew_that_is_not_complete_leaves_no_thread(
     site: Site, champion: str, challenger: str, fallback: str, match: str

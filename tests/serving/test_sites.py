@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from agents import make_controller
 from agents.policy import Policy
 from envs import CityloopError, ReadingError
 from envs.core.site import Site
-from serving.tick.places import load_site
+from serving.site_files import load_site
 from serving.tick.sites import SiteService
 from tests.serving.bundles import bundle
 from tests.serving.plants import Stub, body_of, grid, service, tick_of, wish
@@ -158,6 +159,46 @@ def test_a_controller_that_cannot_decide_is_refused_before_it_serves(site: Site)
     stub.then = lambda readings, observation: 1 / 0  # type: ignore[assignment, return-value]
     with pytest.raises(CityloopError, match="'stub' cannot decide"):
         service(site, stub)
+
+
+def learned(site: Site) -> tuple[SiteService, list[int]]:
+    """A service whose policy decides in its thread, and the ticks that it has been asked."""
+    policy, asked = Stub("policy"), list[int]()
+    policy.card = SimpleNamespace(sha256="0" * 64)
+    one = service(site, policy)
+    one.standing.crew.champion.at_once = False
+
+    def decide(readings: Any, observation: Any) -> Any:
+        asked.append(len(asked))
+        return observation["action_mask"].argmax(axis=1)
+
+    policy.then = decide
+    return one, asked
+
+
+def test_one_example_does_for_all_who_ask_whether_a_site_decides(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, asked = learned(site)
+
+    async def ask(times: int) -> list[str | None]:
+        return await asyncio.gather(*(one.cannot_decide() for _ in range(times)))
+
+    assert asyncio.run(ask(8)) == [None] * 8
+    assert asyncio.run(ask(1)) == [None]
+    assert len(asked) == 1
+    monkeypatch.setattr("serving.tick.sites.EXAMPLE_S", 0.0)
+    assert asyncio.run(ask(1)) == [None]
+    assert len(asked) == 2
+    one.close()
+
+
+def test_no_example_waits_in_front_of_a_policys_next_tick(site: Site) -> None:
+    one, asked = learned(site)
+    go_on, held = threading.Event(), list[bool]()
+    assert one.standing.crew.champion.post(lambda: held.append(go_on.wait(10)))
+    assert asyncio.run(one.cannot_decide()) is None
+    assert asked == []
+    go_on.set()
+    one.close()
 
 
 def test_the_same_tick_gives_the_same_answer(site: Site) -> None:

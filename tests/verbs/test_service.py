@@ -12,7 +12,7 @@ import cityloop
 from agents import meaning, shipped
 from agents.policy import add_results
 from envs import SYSTEMS, get_system
-from serving.tick.places import load_site
+from serving.site_files import load_site
 from tests.serving.bundles import bundle
 from tests.serving.plants import GRID, grid
 from verbs.service import DEFAULT_SERVED, _served_by_default

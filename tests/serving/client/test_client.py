@@ -237,7 +237,7 @@ def test_the_first_tick_has_a_command_even_if_nobody_answers(kind: str, site: Si
 @KINDS
 def test_a_fallback_that_fails_leaves_it_to_the_guard(kind: str, site: Site, readings: Readings) -> None:
     class Broken:
-        name, program = "broken", None
+        name, program, timed = "broken", None, False
 
         def reset(self) -> None: ...
 
@@ -381,6 +381,10 @@ def test_settings_that_cannot_be_are_one_sentence(site: Site) -> None:
             SiteClient(site, **arguments)
     with pytest.raises(CityloopError, match="program inside the plant"):
         LocalControl(site, "fixed")
+    searching = make_controller("greedy", site)
+    searching.timed = True
+    with pytest.raises(CityloopError, match="searches for as long as its time allows and cannot take over"):
+        LocalControl(site, searching)
 
 
 @pytest.mark.parametrize(("status", "wanted"), [(503, "may be starting still"), (404, "does not serve")])

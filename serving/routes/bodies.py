@@ -1,28 +1,20 @@
-"""Reading bodies and writing answers over HTTP, and the form of refusals."""
+"""Reading bodies and writing answers over HTTP; descriptions of both, refusals included."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 import orjson
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import Request, Response
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.routing import Match, Route
 from starlette.types import Receive
 
-from envs.core.errors import CityloopError, ReadingError
-from envs.core.frozen import mend_of
-from serving.refusals import Encoded, Refused, Stalled, TooLong, brief, problem, retry_after, status_of
+from serving.refusals import Encoded, Refused, Stalled, TooLong, retry_after
 from serving.wire import Refusal
-
-LOGGER = logging.getLogger("cityloop.serving")
 
 BODY_WITHIN_S = 10.0
 """Seconds for a body to come: one that stops half way would keep its place in the queue for good."""
@@ -43,6 +35,9 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     503: {"model": Refusal, "description": "too much is under way: see Retry-After"},
 }
 
+
+GONE = 499
+"""Status where the client has gone away: nobody reads it, but it is counted."""
 
 BODIES = (408, 415)
 """Further statuses of routes whose bodies may be too long."""
@@ -156,56 +151,6 @@ def as_json(content: Any, status: int = 200, headers: Mapping[str, str] | None =
 def as_model(model: BaseModel) -> Response:
     """A model as an answer."""
     return as_json(model.model_dump(mode="json"))
-
-
-def add_refusals(app: FastAPI, authenticate: Callable[[Mapping[str, str]], Any]) -> None:
-    """Give every refusal the common form, and keep details of faults inside.
-
-    Args:
-        app: the application.
-        authenticate: gives the caller by a request's headers, or refuses.
-    """
-
-    @app.exception_handler(ReadingError)
-    async def unusable(_: Request, error: ReadingError) -> Response:
-        return as_json(problem(brief(error.field), error.value, error.mend), status_of(error))
-
-    @app.exception_handler(CityloopError)
-    async def unfit(_: Request, error: CityloopError) -> Response:
-        return as_json(problem("body", None, str(error)), 422)
-
-    @app.exception_handler(Refused)
-    async def refusal(_: Request, error: Refused) -> Response:
-        return as_json(error.content(), error.status, headers_of(error))
-
-    @app.exception_handler(RequestValidationError)
-    async def unknown(request: Request, error: RequestValidationError) -> Response:
-        try:
-            authenticate(request.headers)  # the framework looks at an address before any route at the key
-        except Refused as shut_out:
-            return await refusal(request, shut_out)
-        wrong = error.errors()[0]
-        return as_json(problem(brief(str(wrong["loc"][-1])), brief(wrong.get("input")), mend_of(wrong)), 422)
-
-    @app.exception_handler(HTTPException)
-    async def other(request: Request, error: HTTPException) -> Response:
-        allowed = _methods(request) if error.status_code == 405 else ""
-        mend = f"ask with {allowed}" if allowed else "GET /docs lists what there is"
-        asked = f"{request.method} {brief(request.url.path)}"
-        headers = {"allow": allowed} if allowed else error.headers
-        return as_json(problem("address", asked, mend), error.status_code, headers)
-
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:
-        LOGGER.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return as_json(problem("service", None, "this is a fault of the service: its log has the trace"), 500)
-
-
-def _methods(request: Request) -> str:
-    """All methods of an address, as RFC 9110 requires for every 405; a route knows its own alone."""
-    routes = (route for route in request.app.routes if isinstance(route, Route))
-    found = [route.methods or set() for route in routes if route.matches(request.scope)[0] is not Match.NONE]
-    return ", ".join(sorted(set().union(*found)))
 
 
 def headers_of(error: Refused) -> dict[str, str]:
