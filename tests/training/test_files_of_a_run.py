@@ -3,9 +3,11 @@
 import csv
 import errno
 import os
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,8 +18,9 @@ from training.backprop import Backprop
 from training.evolution import Evolution
 from training.journal import Journal
 from training.settings import Settings
-from training.start import Start, read_start
+from training.start import MODULE, Start, read_start
 from training.train import _critic_alone, _resume_hint, _Run, train
+from training.validate import write_weights
 
 
 @pytest.mark.parametrize("given", [None, "elsewhere"])
@@ -127,6 +130,25 @@ def test_a_config_that_lacks_its_budget_is_one_sentence_and_lets_go(tmp_path):
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(begun | budget))
         with pytest.raises(CityloopError, match="was cut off, or made by another version"):
             train(resume=tmp_path)
+
+
+def test_a_checkpoint_that_is_not_whole_leaves_the_policy_to_begin_with(tmp_path, caplog):
+    """As `--resume` advises: a new critic learns first."""
+    write_weights(tmp_path / "best" / "weights.npz", torch.nn.Linear(1, 1))
+    write_json(tmp_path / "best" / "best.json", {"iteration": 1, "agent_steps": 7, "validation": {}})
+    write_text(tmp_path / "config.yaml", "command: cityloop train\nscenarios: []\n")
+    write_text(tmp_path / "checkpoints" / "latest", "000007")
+    file = tmp_path / "checkpoints" / "000007" / MODULE
+    file.parent.mkdir(parents=True)
+    whole = pickle.dumps({"critic.weight": np.zeros(9), "returns.mean": np.zeros(1)})
+    for content in (b"", whole[: len(whole) // 2], pickle.dumps([1])):
+        file.write_bytes(content)
+        start = read_start(tmp_path)
+        assert (start.decisions, start.critic, start.returns) == (7, {}, {})
+        assert "module_state.pkl cannot be read" in caplog.messages[-1]
+    file.write_bytes(whole)
+    assert list(read_start(tmp_path).critic) == ["weight"]
+    assert len(caplog.messages) == 3
 
 
 @pytest.mark.parametrize(("kept", "alone"), [({"alone": 12}, 12), ({}, 0)])
