@@ -277,3 +277,15 @@ def test_numbers_need_bounds_and_a_column_each(tmp_path: Path) -> None:
     policy = Policy.load(bundle(tmp_path / "narrow", bounds=five))
     with pytest.raises(CityloopError, match=r"of shape \(3, 4\): export it to give \(3, 5 or more\)"):
         policy.act({}, observation())
+
+
+@pytest.mark.parametrize("edge", [np.inf, -np.inf, np.nan])
+def test_a_network_that_overflows_commands_nothing(tmp_path: Path, edge: float) -> None:
+    """Clipped to the bounds, it would be full travel."""
+    proto = model(output="scores")
+    proto.graph.initializer.append(helper.make_tensor("edge", TensorProto.FLOAT, [1], [edge]))
+    proto.graph.node.append(helper.make_node("Add", ["scores", "edge"], ["logits"]))
+    proto.graph.output[0].name = "logits"
+    policy = Policy.load(bundle(tmp_path / "numbers", proto, bounds=Bounds(low=(0.0,) * 4, high=(1.0,) * 4)))
+    with pytest.raises(CityloopError, match="gave NaN" if np.isnan(edge) else "gave a number that is infinite"):
+        policy.act({}, observation())
