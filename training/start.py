@@ -17,8 +17,8 @@ import torch
 
 from agents.shipped import CARD
 from envs.core.errors import CityloopError
-from envs.core.registry import get_system
 from envs.core.scenario import read_yaml
+from training.stored import stored_scenario
 from training.validate import Weights, kept
 
 LOGGER = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def _named(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def _label(plain: Mapping[str, Any], run: Path) -> str:
     """Label of a scenario in ``config.yaml``; empty if it can no longer be read, e.g. because its files are gone."""
     try:
-        return get_system(plain["system"]).scenario_class.parse(plain, str(run)).label
+        return stored_scenario(plain, str(run)).label
     except CityloopError:
         return ""
 

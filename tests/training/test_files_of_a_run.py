@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import json
 import os
 import pickle
 from pathlib import Path
@@ -19,6 +20,7 @@ from training.evolution import Evolution
 from training.journal import Journal
 from training.settings import Settings
 from training.start import MODULE, Start, read_start
+from training.stored import stored_scenario
 from training.train import _critic_alone, _resume_hint, _Run, train
 from training.validate import write_weights
 
@@ -149,6 +151,26 @@ def test_a_checkpoint_that_is_not_whole_leaves_the_policy_to_begin_with(tmp_path
     file.write_bytes(whole)
     assert list(read_start(tmp_path).critic) == ["weight"]
     assert len(caplog.messages) == 3
+
+
+@pytest.mark.parametrize("ref", ["intersections/cologne1", "drainage/theta", "transit/ingolstadt"])
+def test_files_that_ship_are_found_in_another_environment(ref):
+    """A run that was copied, or whose Python was renewed, names them where they were."""
+    scenario = load_scenario(ref).override({"description": "mine"})
+    text = json.dumps(scenario.model_dump(mode="json"))
+    for path in scenario.files():
+        text = text.replace(str(Path(*path.parts[:-3])), "/gone/lib/python3.9/site-packages")
+    assert "/gone/" in text
+    assert stored_scenario(json.loads(text), "runs/mine") == scenario
+
+
+def test_a_file_of_ones_own_that_is_gone_is_named_with_its_key():
+    plain = load_scenario("intersections/cologne1").model_dump(mode="json")
+    for moved, name in (({"net": "/gone/other.net.xml"}, "cologne1"), ({"net": "/gone/mine.net.xml"}, "mine")):
+        with pytest.raises(CityloopError, match=rf"^runs/mine/config.yaml: net of scenario {name} is /gone/.* missing"):
+            stored_scenario(plain | moved | {"name": name}, "runs/mine")
+    with pytest.raises(CityloopError, match=r"^runs/mine: .*duration_s"):
+        stored_scenario(plain | {"duration_s": -1}, "runs/mine")
 
 
 @pytest.mark.parametrize(("kept", "alone"), [({"alone": 12}, 12), ({}, 0)])
