@@ -1,4 +1,4 @@
-"""Safety checks of ONNX models: standard operators only, no data in other files, and bounded size."""
+"""Safety checks of ONNX models: standard operators only, no data in other files, bounded size."""
 
 from __future__ import annotations
 
@@ -14,6 +14,31 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 
 MAX_BYTES, MAX_NODES, MAX_ELEMENTS = 64 << 20, 20_000, 1 << 24
 """Limits of a file's bytes, of operators, and of a tensor's elements if its shape is known in advance."""
+
+SIZED = {
+    "AffineGrid": (1,),
+    "BlackmanWindow": (0,),
+    "CenterCropPad": (1,),
+    "Col2Im": (1, 2),
+    "ConstantOfShape": (0,),
+    "DFT": (1,),
+    "Expand": (1,),
+    "HammingWindow": (0,),
+    "HannWindow": (0,),
+    "MaxUnpool": (2,),
+    "MelWeightMatrix": (0, 1),
+    "OneHot": (1,),
+    "Pad": (1,),
+    "Range": (0, 1, 2),
+    "Resize": (1, 2, 3),
+    "STFT": (1, 3),
+    "Tile": (1,),
+    "Upsample": (1,),
+}
+"""Operator → its inputs whose values determine how large its output is."""
+
+SHAPES = ("Shape", "Size")
+"""Operators whose output depends on the shape of their input alone."""
 
 UNBOUNDED = ("Loop", "Scan")
 """Operators that may run for ever; no policy needs them."""
@@ -46,14 +71,16 @@ def check_plain(file: Path, model: bytes) -> None:
         proto = onnx.load_model_from_string(model)
     except Exception as error:  # protobuf's own error class depends on its implementation
         raise CityloopError(f"{file} is not an ONNX model ({first_line(error)}): export it again") from None
+    if proto.functions:
+        name = proto.functions[0].name
+        raise CityloopError(f"{file} defines operator {name!r} itself: export it with standard operators only")
     for graph in _graphs(proto.graph):
         tensors = [*graph.initializer, *(a.t for node in graph.node for a in node.attribute if a.HasField("t"))]
         for tensor in tensors:
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
                 raise CityloopError(f"{file} keeps {tensor.name!r} in another file: export it as one file")
-    functions = [(function.domain, function.name) for function in proto.functions]
     nodes = [(node.domain, node.op_type) for graph in _graphs(proto.graph) for node in graph.node]
-    for domain, name in functions + nodes:
+    for domain, name in nodes:
         if domain not in STANDARD_DOMAINS:
             raise CityloopError(
                 f"{file} uses operator {name!r} of domain {domain!r}: export it with standard operators only"
@@ -63,6 +90,30 @@ def check_plain(file: Path, model: bytes) -> None:
     if len(nodes) > MAX_NODES:
         raise CityloopError(f"{file} has {len(nodes)} operators, {MAX_NODES} at most: export a smaller network")
     _check_shapes(file, proto)
+    inputs = {value.name for value in proto.graph.input} - {tensor.name for tensor in proto.graph.initializer}
+    _check_sizes(file, proto.graph, inputs)
+
+
+def _check_sizes(file: Path, graph: Any, read: set[str]) -> None:
+    """Refuse tensors whose size is determined by readings: a single tick could make them as large as the memory.
+
+    Args:
+        file: path of the model, for the error message.
+        graph: the graph, whose nodes are in the order of computation.
+        read: names of tensors whose values depend on readings; those of the graph are added.
+    """
+    for node in graph.node:
+        for k in SIZED.get(node.op_type, ()):
+            if k < len(node.input) and node.input[k] in read:
+                raise CityloopError(
+                    f"{file} makes {node.output[0]!r} as large as the readings say ({node.op_type}): "
+                    "export a network whose sizes depend on shapes alone"
+                )
+        inner = list(_graphs_of(node))
+        for each in inner:
+            _check_sizes(file, each, read)
+        if inner or (node.op_type not in SHAPES and not read.isdisjoint(node.input)):
+            read.update(node.output)
 
 
 def _check_shapes(file: Path, proto: Any) -> None:
@@ -84,9 +135,14 @@ def _graphs(graph: Any) -> Iterator[Any]:
     """A graph and all graphs within it."""
     yield graph
     for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _graphs(inner)
+        for inner in _graphs_of(node):
+            yield from _graphs(inner)
+
+
+def _graphs_of(node: Any) -> Iterator[Any]:
+    """Graphs that are attributes of a node, such as the branches of an `If`."""
+    for attribute in node.attribute:
+        yield from (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs)
 
 
 def first_line(error: Exception) -> str:

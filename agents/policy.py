@@ -214,8 +214,8 @@ class Policy(Controller):
         """Output of the model, `OUTPUT`: masked logits, or means of continuous actions.
 
         Raises:
-            CityloopError: if the observation does not fit the model, or its output is not finite or not one row per
-                agent.
+            CityloopError: if the observation does not fit the model, or its output is NaN, or infinite where
+                actions are numbers, or not one row per agent.
         """
         try:
             inputs = {name: observation[name] for name in self.card.observation}
@@ -226,8 +226,10 @@ class Policy(Controller):
             ) from None
         except Exception as error:  # onnxruntime's errors have no common base of their own
             raise CityloopError(f"policy {self.name!r} does not fit the observation: {first_line(error)}") from None
-        if np.isnan(logits).any():
-            raise CityloopError(f"policy {self.name!r} gave NaN: look at the readings, or use another bundle")
+        # Choices may be -inf, which is what a mask makes of them; numbers at infinity would be commands of full travel.
+        if np.isnan(logits).any() or (self.card.bounds is not None and np.isinf(logits).any()):
+            found = "NaN" if np.isnan(logits).any() else "a number that is infinite"
+            raise CityloopError(f"policy {self.name!r} gave {found}: look at the readings, or use another bundle")
         self._check_output(logits, observation)
         return logits
 

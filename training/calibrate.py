@@ -234,8 +234,10 @@ def _fit(
     fitted: dict[str, str] = {}
     for place, chosen in zip(places, seeds, strict=True):
         seen.append(place.play(chosen, parts))
-        count = place.episodes
-        fitted[place.scenario.label] = f"{count} of training seeds, {count} of training and validation seeds"
+        half = _half(place.episodes)
+        fitted[place.scenario.label] = (
+            f"{place.episodes} of training seeds, {2 * half} of training and validation seeds"
+        )
         tell()
     return Envelope(rate=rate, fitted=fitted, parts=_parts(seen, parts), limits={ANYWHERE: Limits()}), seen
 
@@ -314,13 +316,18 @@ def _count(scenario: Scenario, episodes: int | None) -> int:
     return episodes or max(EPISODES, math.ceil(TICKS / scenario.decisions))
 
 
+def _half(count: int) -> int:
+    """Number of episodes of each of two splits for the thresholds."""
+    return max(count // 2, 1)
+
+
 def _all_seeds(scenario: Scenario, count: int) -> tuple[list[int], list[int], list[int]]:
     """Seeds for the fit, the thresholds and the measurement.
 
     Raises:
         CityloopError: if a split has too few seeds.
     """
-    half = max(count // 2, 1)
+    half = _half(count)
     measure = _seeds(scenario, "validation", count, count)
     limit = [*_seeds(scenario, "train", count, half), *_seeds(scenario, "validation", 0, half)]
     return _seeds(scenario, "train", 0, count), limit, measure

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from envs.core.errors import CityloopError
 from envs.core.files import write_json
 from envs.core.frozen import first_problem
-from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 from training.settings import ALGORITHMS, Settings
 from training.start import Start, check_whole
+from training.stored import stored_scenario
 from training.tracking import versions, write_yaml
 
 
@@ -37,7 +37,7 @@ def read_config(content: Mapping[str, Any], where: str) -> tuple[Settings, list[
         CityloopError: if the file is truncated, or was written by an incompatible version.
     """
     check_whole(content, where, "scenarios", "settings")
-    scenarios = [get_system(plain["system"]).scenario_class.parse(plain, where) for plain in content["scenarios"]]
+    scenarios = [stored_scenario(plain, where) for plain in content["scenarios"]]
     return parse_settings(content["settings"]), scenarios
 
 

@@ -110,6 +110,12 @@ def play(loop: ControlLoop, controller: Controller, task: Task, check: Callable[
         step = loop.step(None if controller.program is not None else controller.act(loop.readings, loop.observation))
         reward += float(step.reward.mean())
         interventions += len(step.interventions)
+    for name, value in step.kpis.items():
+        if not np.isfinite(value):
+            raise CityloopError(
+                f"{loop.scenario.ref}: indicator {name!r} is {value}, with which nothing compares: let the world give "
+                "a number, such as 0 if nothing was measured"
+            )
     if loop.world.locked:
         reward += (loop.scenario.decisions - len(times)) * float(step.reward.mean())
     trace = {name: np.array([sample[name] for sample in samples]) for name in samples[0]}

@@ -50,6 +50,16 @@ class Fragment:
         return self.logp.size
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What a remote runner sends instead of fragments if its plants cannot be used: the sentence of the error."""
+
+    sentence: str
+
+    def __len__(self) -> int:
+        return 0
+
+
 def advantages(
     fragment: Fragment, values: np.ndarray, last_values: np.ndarray, gamma: float, lambda_: float
 ) -> tuple[np.ndarray, np.ndarray]:

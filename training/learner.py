@@ -7,6 +7,7 @@ own shape, so nothing is padded.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +20,9 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from torch import Tensor
 
+from envs.core.errors import CityloopError
 from training.actions import ActionCodec
-from training.fragment import Fragment, advantages
+from training.fragment import Fragment, Refusal, advantages
 from training.module import STATE, CooperativeModule
 from training.settings import Settings
 from training.start import Start, adopt
@@ -28,6 +30,13 @@ from training.start import Start, adopt
 SHUFFLE, CRITIC_FIRST = "shuffle", "critic_first"
 FIGURES = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
 """Metrics of an update, each the mean over its minibatches."""
+
+BARREN = 5
+"""Updates in a row, every step of which was skipped, after which training ends."""
+
+SKIPPED_MEND = "give a lower learning_rate, or a smaller reward_scale if rewards are large"
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass
@@ -86,6 +95,7 @@ class CooperativeLearner(PPOTorchLearner):
         self._figures: list[Tensor] = []
         self._explained = 0.0
         self._critic_first = 0
+        self._skipped, self._barren, self._warned = 0, 0, False
         self.schedule(0.0)
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
@@ -223,11 +233,14 @@ class CooperativeLearner(PPOTorchLearner):
         self, *, training_data: Any, num_epochs: int = 1, **_: Any
     ) -> Iterator[Minibatch]:
         fragments = training_data.episodes
+        for each in fragments:
+            if isinstance(each, Refusal):
+                raise CityloopError(each.sentence)
         decisions = sum(fragment.decisions for fragment in fragments)
         groups = self.rows(fragments)
         parts = max(1, round(decisions / self.settings.minibatch))
         parts = min(parts, max(map(len, groups)))  # rows are not split: with many agents, one may exceed a minibatch
-        self._figures = []
+        self._figures, self._skipped = [], 0
         return self._minibatches(groups, num_epochs, parts)
 
     def _minibatches(self, groups: Sequence[Rows], epochs: int, parts: int) -> Iterator[Minibatch]:
@@ -256,6 +269,8 @@ class CooperativeLearner(PPOTorchLearner):
         norm = torch.nn.utils.clip_grad_norm_(module.parameters(), self.settings.grad_clip, foreach=True)
         if torch.isfinite(norm):  # one bad minibatch must not ruin a long run
             optimizer.step()
+        else:
+            self._skipped += 1
         figures[-1] = norm
         self._figures.append(figures)
         return None, {DEFAULT_MODULE_ID: total.detach()}, {}
@@ -282,14 +297,35 @@ class CooperativeLearner(PPOTorchLearner):
         return (each * rows.weight).mean(), figures
 
     def after_gradient_based_update(self, *, timesteps: Mapping[str, Any]) -> None:
-        """Update the mean of the weights, and log the update's metrics once."""
+        """Update the mean of the weights, and log the update's metrics once.
+
+        Raises:
+            CityloopError: if the last `BARREN` updates learned nothing, because no gradient was finite.
+        """
+        self._count_skipped()
         self._critic_first = max(0, self._critic_first - 1)
         self._one.averaged.update_parameters(self._one.policy)
         means = torch.stack(self._figures).mean(dim=0).tolist()
         now = {**dict(zip(FIGURES, means, strict=True)), "explained_variance": self._explained}
         now["learning_rate"] = self.get_optimizer(DEFAULT_MODULE_ID).param_groups[0]["lr"]
         now["entropy_weight"], now["steps"] = self.entropy, len(self._figures)
+        now["skipped_steps"] = self._skipped
         self.metrics.log_dict(now, key=DEFAULT_MODULE_ID, window=1)
+
+    def _count_skipped(self) -> None:
+        if self._skipped and not self._warned:
+            self._warned = True
+            LOGGER.warning(
+                "%d of %d steps of an update were skipped, as the gradient was not finite; if this goes on, %s",
+                self._skipped,
+                len(self._figures),
+                SKIPPED_MEND,
+            )
+        self._barren = self._barren + 1 if self._skipped == len(self._figures) else 0
+        if self._barren >= BARREN:
+            raise CityloopError(
+                f"no gradient of the last {BARREN} updates was finite, so nothing was learned: {SKIPPED_MEND}"
+            )
 
     def _log_metrics(self, batch: Any) -> None:
         """Nothing a minibatch: see `after_gradient_based_update`."""

@@ -1,8 +1,9 @@
 """Results of an evaluation on a bundle's card: its figures, and whether the policy does harm.
 
-Harm means to be worse, on test seeds, than the rule of practice that would decide otherwise, the system's fallback. The
-card records every evaluated site by name. A wider claim, such as ``*`` for any site, must be requested; it is refused
-if the evaluation does not support it.
+Harm means to be worse, on test seeds, than the rule of practice that would decide otherwise, the system's fallback: to
+have a higher mean, or to fail in more episodes where the mean says nothing of it (`System.failure_in_kpi`). The card
+records every evaluated site by name. A wider claim, such as ``*`` for any site, must be requested; it is refused if the
+evaluation does not support it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from agents.policy import Policy, add_results
 from agents.shipped import fallback_name
 from envs.core.errors import CityloopError
+from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 from envs.core.statistics import Summary
 from training.evaluation import Evaluation
@@ -49,7 +51,10 @@ def write_cards(
         assert bundle is not None
         if verdict is None:
             say(f"{place.label}: whether it does harm is not noted, as {_unshown(evaluation, place.system)}")
-        else:  # several settings of one site: no worse under each of them
+        else:
+            if _fails_more(evaluation):
+                say(f"{place.label}: noted as worse than {fallback_name(place.system)}, as {_failures(evaluation)}")
+            # Several settings of one site: no worse under each of them.
             key = bundle, proven if proven is not None else place.name
             noted[key] = noted.get(key, True) and verdict
         mine = {site: fine for (path, site), fine in noted.items() if path == bundle}
@@ -57,7 +62,7 @@ def write_cards(
 
 
 def no_worse(evaluation: Evaluation) -> bool | None:
-    """Whether the first controller's mean on test seeds is at most the fallback's.
+    """Whether the first controller's mean on test seeds is at most the fallback's, and so are its failures.
 
     None if there is no verdict: other seeds, no other controller beside the fallback, or an indicator that is zero in
     all episodes of both.
@@ -66,8 +71,25 @@ def no_worse(evaluation: Evaluation) -> bool | None:
     first = next(iter(evaluation.controllers))
     if evaluation.split != "test" or rule not in evaluation.controllers or first == rule:
         return None
+    if _fails_more(evaluation):
+        return False
     mine, theirs = evaluation.controllers[first].summary, evaluation.controllers[rule].summary
     return None if _idle(mine) and _idle(theirs) else mine.mean <= theirs.mean
+
+
+def _fails_more(evaluation: Evaluation) -> bool:
+    """Whether the first controller failed in more episodes than the fallback, and its mean does not count that."""
+    system = get_system(evaluation.scenario.partition("/")[0])
+    rule = evaluation.controllers.get(fallback_name(system.name))
+    mine = next(iter(evaluation.controllers.values()))
+    return rule is not None and not system.failure_in_kpi and mine.failures > rule.failures
+
+
+def _failures(evaluation: Evaluation) -> str:
+    """How often the first controller and the fallback failed."""
+    rule = fallback_name(evaluation.scenario.partition("/")[0])
+    mine, theirs = next(iter(evaluation.controllers.values())).failures, evaluation.controllers[rule].failures
+    return f"it failed in {mine} of {len(evaluation.seeds)} episodes, {rule} in {theirs}"
 
 
 def _idle(summary: Summary) -> bool:

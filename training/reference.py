@@ -226,7 +226,7 @@ class _Watch(BaseCallback):
 
     def settle(self) -> None:
         """Choose the policy among the finalists."""
-        score = min(self._validator.settle().values())
+        score = min(self._validator.choose_finalist().values())
         settings = self._settings.model_dump()
         self._journal.final(settings, score, self._iteration, self.num_timesteps, self._elapsed_s)
 

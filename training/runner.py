@@ -26,9 +26,10 @@ from ray.rllib.utils.metrics import (
 )
 
 from agents.networks import NOT_ALLOWED
+from envs.core.errors import CityloopError
 from envs.core.vector import Batch, Vector
 from training.actions import ActionCodec
-from training.fragment import Fragment
+from training.fragment import Fragment, Refusal
 
 KPI = "kpi"
 INTERVENTION_RATE = "intervention_rate"
@@ -48,6 +49,7 @@ class Track:
         self.batch: Batch | None = None
         self.returns = np.zeros(plants.num_envs)
         self.interventions = 0
+        self.decisions = 0
 
     def begin(self, length: int, width: int) -> None:
         """Start a new fragment at the current batch."""
@@ -77,11 +79,38 @@ class Track:
     def _see(self, t: int) -> None:
         assert self.batch is not None
         self.fragment.observation[t], self.fragment.state[t] = self.batch.observation, self.batch.state
+        self._check("observation", self.batch.observation)
+        self._check("state", self.batch.state)
+
+    def _check(self, what: str, values: np.ndarray, among: Any = True) -> None:
+        """Refuse numbers ``(E, …)`` of some plants that are not finite: no gradient could be learned from them."""
+        good = np.isfinite(values)
+        if good.all():
+            return
+        bad = np.argwhere(~good & np.reshape(among, (-1, *[1] * (values.ndim - 1))))
+        if not len(bad):
+            return
+        plant, *place = bad[0].tolist()
+        if what == "observation":
+            slices = self.plants.layout.slices
+            part = next(name for name, span in slices.items() if span.start <= place[1] < span.stop)
+            what = f"observation part {part!r}"
+        whose = f"plant {plant}" if what == "state" else f"agent {place[0]} in plant {plant}"
+        raise CityloopError(
+            f"{self.label}: the {what} of {whose} is {values[tuple(bad[0])]} after {self.decisions} decisions: "
+            "mend the world, the features or the reward of this system"
+        )
 
     def receive(self, t: int, reward_scale: float) -> list[tuple[float, dict[str, float]]]:
-        """Record the results of step ``t``, and return the returns and indicators of the episodes that ended."""
+        """Record the results of step ``t``, and return the returns and indicators of the episodes that ended.
+
+        Raises:
+            CityloopError: if a reward, an observation or a state is not finite.
+        """
         batch = self.batch = self.plants.receive()
+        self.decisions += 1
         self.fragment.reward[t] = batch.reward * reward_scale
+        self._check("reward", self.fragment.reward[t])
         self.returns += batch.reward.mean(axis=1)
         self.interventions += int(batch.interventions.sum())
         self._see(t + 1)
@@ -93,6 +122,8 @@ class Track:
             if batch.locked is not None:
                 self.fragment.locked[t] = batch.locked & batch.done
             self._last.append((batch.last_observation[batch.done], batch.last_state[batch.done]))
+            self._check("observation", batch.last_observation, batch.done)
+            self._check("state", batch.last_state, batch.done)
             for k in np.flatnonzero(batch.done):
                 ended.append((float(self.returns[k]), batch.kpis[k]))
                 self.returns[k] = 0.0
@@ -248,8 +279,25 @@ class BatchedRunner(EnvRunner, Checkpointable):
         assert self._tracks
         assert self.module is not None
 
-    def sample(self, **_: Any) -> list[Fragment]:
-        """One fragment of every track."""
+    def sample(self, **_: Any) -> list[Fragment] | list[Refusal]:
+        """One fragment of every track. A remote runner whose plants cannot be used sends the reason instead.
+
+        RLlib would restart a remote runner that raises an error again and again, and keep the reason to itself.
+
+        Raises:
+            CityloopError: if the plants of this process cannot be used.
+        """
+        try:
+            return self._sample()
+        except CityloopError as error:
+            if not self.worker_index:
+                raise
+            whole = self.config.total_train_batch_size  # RLlib would ask again until it has as many steps
+            self.metrics.log_value(NUM_ENV_STEPS_SAMPLED, whole, reduce="sum")
+            self.metrics.log_value(NUM_ENV_STEPS_SAMPLED_LIFETIME, whole, reduce="lifetime_sum")
+            return [Refusal(str(error))]
+
+    def _sample(self) -> list[Fragment]:
         length, scale = int(self.config.rollout_fragment_length), self.config.env_config["reward_scale"]
         for track in self._tracks:
             track.begin(length, self._codec.width)

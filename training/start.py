@@ -5,6 +5,7 @@ The bundle of a run can replace the run itself: it holds the policy, but not the
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +17,11 @@ import torch
 
 from agents.shipped import CARD
 from envs.core.errors import CityloopError
-from envs.core.registry import get_system
 from envs.core.scenario import read_yaml
+from training.stored import stored_scenario
 from training.validate import Weights, kept
+
+LOGGER = logging.getLogger(__name__)
 
 MODULE = Path("learner_group/learner/rl_module/default_policy/module_state.pkl")
 """Path of the weights in a checkpoint of RLlib."""
@@ -89,21 +92,37 @@ def check_whole(content: Mapping[str, Any], run: str, *keys: str) -> None:
 
 
 def _critic(run: Path, labels: list[str]) -> tuple[Weights, dict[str, dict[str, float]]]:
-    """Weights of the critic in the last checkpoint, and moments of returns; both empty unless the run is PPO's."""
+    """Weights of the critic in the last checkpoint, and moments of returns.
+
+    Both are empty unless the run is PPO's, or if its checkpoint cannot be read: a new critic takes its place.
+    """
     pointer = run / "checkpoints" / "latest"
     file = pointer.parent / pointer.read_text().strip() / MODULE if pointer.is_file() else pointer
     if file == pointer or not file.is_file():
         return {}, {}
-    state = pickle.loads(file.read_bytes())
-    returns = {name.removeprefix("returns."): value for name, value in state.items() if name.startswith("returns.")}
-    moments = {label: {name: float(value[k]) for name, value in returns.items()} for k, label in enumerate(labels)}
-    return {name.removeprefix("critic."): value for name, value in state.items() if name.startswith("critic.")}, moments
+    try:
+        state = pickle.loads(file.read_bytes())
+        critic, returns = _named(state, "critic."), _named(state, "returns.")
+        moments = {label: {name: float(value[k]) for name, value in returns.items()} for k, label in enumerate(labels)}
+    except Exception as error:  # pickle raises different errors for truncated files
+        LOGGER.warning(
+            "%s cannot be read (%s): it was altered or cut off, so a new critic learns first",
+            file,
+            type(error).__name__,
+        )
+        return {}, {}
+    return critic, moments
+
+
+def _named(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Entries whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _label(plain: Mapping[str, Any], run: Path) -> str:
     """Label of a scenario in ``config.yaml``; empty if it can no longer be read, e.g. because its files are gone."""
     try:
-        return get_system(plain["system"]).scenario_class.parse(plain, str(run)).label
+        return stored_scenario(plain, str(run)).label
     except CityloopError:
         return ""
 

@@ -197,7 +197,7 @@ class RunFolder:
         Raises:
             CityloopError: if it does not exist, is not the folder of a run, or is locked by another run.
         """
-        if not (path / LOCK).is_file():
+        if not any((path / name).is_file() for name in ("config.yaml", LOCK)):  # a copy may leave out the lock
             raise CityloopError(f"{path} is no run folder: give one that `cityloop train` made")
         return cls(path)
 

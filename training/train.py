@@ -368,7 +368,7 @@ class _Run:
             if on_progress is not None:
                 on_progress({"fraction": self.fraction(), "iteration": self.iteration, **figures})
         assert self.journal is not None
-        scores = self.validator.settle()
+        scores = self.validator.choose_finalist()
         if scores:
             settings, score = self.settings.model_dump(), min(scores.values())
             self.journal.final(settings, score, self.iteration, self._agent_steps, self.elapsed_s)

@@ -8,6 +8,7 @@ for all. Means are used rather than medians, because one gridlock in a hundred e
 from __future__ import annotations
 
 import io
+import logging
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from envs.core.world import Controller, Coordination, Observation, Requests
 from training.actions import ActionCodec
 from training.episodes import Episode, EpisodePool, Task, cores
 from training.settings import Settings
+
+LOGGER = logging.getLogger(__name__)
 
 WEIGHTS = "weights.npz"
 SMOOTHING = 0.05
@@ -260,7 +263,7 @@ class Validator:
             self._promote(name)
         return Verdict(means, score, episodes[0][0])
 
-    def settle(self) -> dict[str, float]:
+    def choose_finalist(self) -> dict[str, float]:
         """Validate the finalists on fresh validation seeds, make the best the run's policy, and return their scores.
 
         A single finalist is validated too, because scores are compared between runs.
@@ -342,8 +345,18 @@ class Validator:
         self.best = float("inf") if state["best"] is None else state["best"]
         self.stale = state["stale"]
         # A candidate removed after the checkpoint is gone; the one that replaced it may be found again, or not.
-        kept = self.folder / "candidates"
-        self.candidates = {name: score for name, score in state["kept"].items() if (kept / name / WEIGHTS).is_file()}
+        self.candidates = {name: score for name, score in state["kept"].items() if self._is_kept(name)}
+
+    def _is_kept(self, name: str) -> bool:
+        """Whether a candidate is there and can be read: if not, its finals would fail after all of the training."""
+        if not (self.folder / "candidates" / name / WEIGHTS).is_file():
+            return False
+        try:
+            kept(self.folder, int(name))
+        except CityloopError as error:
+            LOGGER.warning("candidate %s is left out: %s", name, error)
+            return False
+        return True
 
     def close(self) -> None:
         """Stop the processes."""

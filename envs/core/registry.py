@@ -54,6 +54,7 @@ class System:
         kpi: headline indicator, lower is better, of scenarios that name no other (`headline`).
         failure: indicator that is 1 if an episode failed, e.g. ``gridlock``.
         negligible: lower bound of the headline indicator in ratios; smaller values count as this one.
+        failure_in_kpi: whether the headline indicator of a failed episode counts the failure in full, as delay does.
         failure_voids: whether the other indicators of a failed episode are meaningless and never averaged.
         beside: indicators that tables always show beside the headline, which says little without them.
         trade: two indicators that trade off, plotted against each other if several settings of a scenario are
@@ -114,6 +115,7 @@ class System:
     make_vector: Callable[[Any, int, int], Vector] | None = None
     variant_names: tuple[str, ...] = ()
     negligible: float = 0.0
+    failure_in_kpi: bool = False
     failure_voids: bool = False
     beside: tuple[str, ...] = ()
     trade: tuple[str, str] | None = None

@@ -23,6 +23,7 @@ SYSTEM = System(
     description="signalised junctions of a road network, simulated by SUMO",
     kpi="delay_s",
     failure="gridlock",
+    failure_in_kpi=True,
     kpis=KPIS,
     readings=READINGS,
     scenario_class=SignalScenario,

@@ -164,9 +164,14 @@ def test_another_format_system_or_schema_is_refused(tmp_path: Path) -> None:
 
 def test_operators_of_others_are_refused(tmp_path: Path) -> None:
     assert "domain 'com.microsoft'" in refusal(bundle(tmp_path / "custom", model(domain="com.microsoft")))
+
+
+@pytest.mark.parametrize("domain", ["mine", "", "ai.onnx"])
+def test_operators_that_a_model_defines_are_refused(tmp_path: Path, domain: str) -> None:
+    """A loop may stand in them."""
     proto = model()
-    proto.functions.append(onnx.helper.make_function("mine", "f", [], [], [], [onnx.helper.make_opsetid("", 17)]))
-    assert "domain 'mine'" in refusal(bundle(tmp_path / "function", proto))
+    proto.functions.append(helper.make_function(domain, "f", [], [], [], [helper.make_opsetid("", 17)]))
+    assert "defines operator 'f' itself" in refusal(bundle(tmp_path / "function", proto))
 
 
 def test_operators_of_others_are_found_within_branches(tmp_path: Path) -> None:
@@ -235,6 +240,52 @@ def test_models_without_bounds_are_refused(tmp_path: Path, monkeypatch: pytest.M
     assert "bytes, a model 100 at most" in refusal(bundle(tmp_path / "large"))
 
 
+def sized(branch: bool, of: str, operator: str) -> onnx.ModelProto:
+    """The tiny model with a tensor whose size is computed from a part's values or shape (``of``)."""
+    proto = model()
+    begin = [helper.make_node("ReduceMax", ["junction"], ["most"], keepdims=0)] if of == "values" else []
+    begin.append(helper.make_node(*(("Shape", ["junction"]) if of == "shape" else ("Identity", ["most"])), ["found"]))
+    begin += [
+        helper.make_node("Cast", ["found"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["whole", "flat"], ["listed"]),
+        helper.make_node("ReduceMax", ["listed"], ["size"], keepdims=1),
+    ]
+    grown = {
+        "Range": [
+            helper.make_node("ReduceMax", ["size"], ["n"], keepdims=0),
+            helper.make_node("Range", ["zero", "n", "one"], ["much"]),
+        ],
+        "Expand": [helper.make_node("Expand", ["half", "size"], ["much"])],
+        "Tile": [helper.make_node("Tile", ["axis1", "size"], ["much"])],
+        "ConstantOfShape": [helper.make_node("ConstantOfShape", ["size"], ["much"])],
+    }[operator]
+    if branch:
+        bodies = [helper.make_graph(grown, name, [], []) for name in ("yes", "no")]
+        grown = [helper.make_node("If", ["sure"], ["any"], then_branch=bodies[0], else_branch=bodies[1])]
+        for body in bodies:
+            body.output.append(helper.make_tensor_value_info("much", TensorProto.INT64, ["n"]))
+    for node in reversed([*begin, *grown]):
+        proto.graph.node.insert(0, node)
+    for name, kind, dims, values in (
+        ("flat", TensorProto.INT64, [1], [-1]),
+        ("zero", TensorProto.INT64, [], [0]),
+        ("one", TensorProto.INT64, [], [1]),
+        ("sure", TensorProto.BOOL, [], [True]),
+    ):
+        proto.graph.initializer.append(helper.make_tensor(name, kind, dims, values))
+    return proto
+
+
+@pytest.mark.parametrize("operator", ["Range", "Expand", "Tile", "ConstantOfShape"])
+def test_sizes_depend_on_shapes_and_never_on_readings(tmp_path: Path, operator: str) -> None:
+    """A policy is tried on an idle plant: a reading must not make a tick larger."""
+    for branch in (False, True):
+        proto = sized(branch, "values", operator)
+        assert f"as large as the readings say ({operator})" in refusal(bundle(tmp_path / f"values{branch}", proto))
+    path = bundle(tmp_path / "shape", sized(False, "shape", operator))
+    assert Policy.load(path).act({}, observation()).shape == (3,)
+
+
 def shaped(kind: int = TensorProto.FLOAT, axes: list[int] | None = None, drop: bool = False) -> onnx.ModelProto:
     """The tiny model whose output has another type, axes more, or one row alone."""
     proto = model(output="scores")
@@ -276,4 +327,16 @@ def test_numbers_need_bounds_and_a_column_each(tmp_path: Path) -> None:
     five = Bounds(low=(0.0,) * 5, high=(1.0,) * 5)
     policy = Policy.load(bundle(tmp_path / "narrow", bounds=five))
     with pytest.raises(CityloopError, match=r"of shape \(3, 4\): export it to give \(3, 5 or more\)"):
+        policy.act({}, observation())
+
+
+@pytest.mark.parametrize("edge", [np.inf, -np.inf, np.nan])
+def test_a_network_that_overflows_commands_nothing(tmp_path: Path, edge: float) -> None:
+    """Clipped to the bounds, it would be full travel."""
+    proto = model(output="scores")
+    proto.graph.initializer.append(helper.make_tensor("edge", TensorProto.FLOAT, [1], [edge]))
+    proto.graph.node.append(helper.make_node("Add", ["scores", "edge"], ["logits"]))
+    proto.graph.output[0].name = "logits"
+    policy = Policy.load(bundle(tmp_path / "numbers", proto, bounds=Bounds(low=(0.0,) * 4, high=(1.0,) * 4)))
+    with pytest.raises(CityloopError, match="gave NaN" if np.isnan(edge) else "gave a number that is infinite"):
         policy.act({}, observation())

@@ -1,6 +1,8 @@
 """The bench's free task keeps its promises, and its contestants learn it; how fast they are, no test says."""
 
 import os
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from envs.core.contract_errors import ContractError
 from envs.core.vector_testing import check_vector
 from training.algorithm import ray_session
 from training.bench import simulator
+from training.bench import training as bench
 from training.bench.contestants import CONTESTANTS, Sizes
 from training.bench.matching import LENGTH, MatchingVector
 from training.bench.simulator import efficiency
@@ -123,6 +126,16 @@ def test_ours_learns():
         returns = [ours.iterate() for _ in range(26)]
         ours.close()
     assert returns[-1] > returns[2] + 0.1 * LENGTH
+
+
+def test_memory_is_measured_while_the_trainer_is_at_work(monkeypatch):
+    done = []
+    ours = SimpleNamespace(iterate=lambda: done.append("iterate"), close=lambda: done.append("close"))
+    monkeypatch.setattr(bench, "ray_session", lambda cpus: nullcontext())
+    monkeypatch.setitem(CONTESTANTS, "ours", lambda sizes: ours)
+    monkeypatch.setattr(bench, "_resident_bytes", lambda: done.append("measure") or len(done))
+    assert bench.memory(20) == 22 / 3
+    assert done == ["iterate"] * 2 + ["measure"] + ["iterate"] * 18 + ["measure", "close"]
 
 
 @pytest.mark.slow

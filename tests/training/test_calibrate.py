@@ -15,7 +15,7 @@ from envs.core.env import make_loop
 from serving.checks import InputChecks
 from serving.wire import Tick
 from tests.serving.bundles import bundle
-from training.calibrate import Noted, _alarms, _limits, calibrate
+from training.calibrate import Noted, _alarms, _all_seeds, _fit, _limits, calibrate
 
 GRID = "intersections/grid2x2"
 
@@ -63,6 +63,16 @@ def test_a_rule_gives_limits_alone(tmp_path: Path) -> None:
     assert read_envelope(out.read_bytes(), out) == found
     assert found.parts == {}
     assert found.limits["*"].agent is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9])
+def test_the_card_states_as_many_episodes_as_are_played(count: int) -> None:
+    scenario = load_scenario(GRID)
+    fit, limit, _ = _all_seeds(scenario, count)
+    place = SimpleNamespace(scenario=scenario, episodes=count, play=lambda seeds, parts: Noted())
+    envelope, _ = _fit([place], [fit], (), 0.01, lambda: None)
+    said = f"{len(fit)} of training seeds, {len(limit)} of training and validation seeds"
+    assert envelope.fitted == {"grid2x2": said}
 
 
 @pytest.mark.parametrize("level", [1234.8137, -1234.8137, 98765432.1, 0.0])

@@ -21,7 +21,7 @@ from agents import make_controller
 from envs import CityloopError, ControlLoop, get_system, load_scenario
 from envs.core.env import make_loop
 from training import episodes, plots
-from training.episodes import Episode, EpisodePool, Task, run_episodes
+from training.episodes import Episode, EpisodePool, Task, play, run_episodes
 from training.evaluate import evaluate
 from training.evaluation import short_names
 from training.plots import label
@@ -285,6 +285,19 @@ def test_a_simulator_that_cannot_be_closed_costs_no_further_episode():
     scenario = load_scenario("dampers/jansen", duration_s=0.1)
     with closing(episodes.EpisodePool([scenario], 1, make_and_spoil)) as pool:
         assert [episode.seed for episode in pool.run([Task("fixed", 0), Task("fixed", 1)])] == [0, 1]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_indicator_that_is_no_number_is_refused_by_name(monkeypatch, value):
+    """Nothing can be compared with it, and no JSON holds it."""
+    with closing(make_loop("dampers/dyke", duration_s=1.0)) as loop:
+        real = loop.world.kpis
+        monkeypatch.setattr(loop.world, "kpis", lambda: real() | {"score": value})
+        controller = make_controller("fixed", loop.site)
+        with pytest.raises(
+            CityloopError, match=f"^dampers/dyke: indicator 'score' is {value}, with which nothing compares"
+        ):
+            play(loop, controller, Task("fixed", loop.scenario.seeds.test.first), lambda: None)
 
 
 def test_two_evaluations_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch):

@@ -2,10 +2,13 @@
 
 import csv
 import errno
+import json
 import os
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,8 +19,10 @@ from training.backprop import Backprop
 from training.evolution import Evolution
 from training.journal import Journal
 from training.settings import Settings
-from training.start import Start, read_start
+from training.start import MODULE, Start, read_start
+from training.stored import stored_scenario
 from training.train import _critic_alone, _resume_hint, _Run, train
+from training.validate import write_weights
 
 
 @pytest.mark.parametrize("given", [None, "elsewhere"])
@@ -127,6 +132,45 @@ def test_a_config_that_lacks_its_budget_is_one_sentence_and_lets_go(tmp_path):
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(begun | budget))
         with pytest.raises(CityloopError, match="was cut off, or made by another version"):
             train(resume=tmp_path)
+
+
+def test_a_checkpoint_that_is_not_whole_leaves_the_policy_to_begin_with(tmp_path, caplog):
+    """As `--resume` advises: a new critic learns first."""
+    write_weights(tmp_path / "best" / "weights.npz", torch.nn.Linear(1, 1))
+    write_json(tmp_path / "best" / "best.json", {"iteration": 1, "agent_steps": 7, "validation": {}})
+    write_text(tmp_path / "config.yaml", "command: cityloop train\nscenarios: []\n")
+    write_text(tmp_path / "checkpoints" / "latest", "000007")
+    file = tmp_path / "checkpoints" / "000007" / MODULE
+    file.parent.mkdir(parents=True)
+    whole = pickle.dumps({"critic.weight": np.zeros(9), "returns.mean": np.zeros(1)})
+    for content in (b"", whole[: len(whole) // 2], pickle.dumps([1])):
+        file.write_bytes(content)
+        start = read_start(tmp_path)
+        assert (start.decisions, start.critic, start.returns) == (7, {}, {})
+        assert "module_state.pkl cannot be read" in caplog.messages[-1]
+    file.write_bytes(whole)
+    assert list(read_start(tmp_path).critic) == ["weight"]
+    assert len(caplog.messages) == 3
+
+
+@pytest.mark.parametrize("ref", ["intersections/cologne1", "drainage/theta", "transit/ingolstadt"])
+def test_files_that_ship_are_found_in_another_environment(ref):
+    """A run that was copied, or whose Python was renewed, names them where they were."""
+    scenario = load_scenario(ref).override({"description": "mine"})
+    text = json.dumps(scenario.model_dump(mode="json"))
+    for path in scenario.files():
+        text = text.replace(str(Path(*path.parts[:-3])), "/gone/lib/python3.9/site-packages")
+    assert "/gone/" in text
+    assert stored_scenario(json.loads(text), "runs/mine") == scenario
+
+
+def test_a_file_of_ones_own_that_is_gone_is_named_with_its_key():
+    plain = load_scenario("intersections/cologne1").model_dump(mode="json")
+    for moved, name in (({"net": "/gone/other.net.xml"}, "cologne1"), ({"net": "/gone/mine.net.xml"}, "mine")):
+        with pytest.raises(CityloopError, match=rf"^runs/mine/config.yaml: net of scenario {name} is /gone/.* missing"):
+            stored_scenario(plain | moved | {"name": name}, "runs/mine")
+    with pytest.raises(CityloopError, match=r"^runs/mine: .*duration_s"):
+        stored_scenario(plain | {"duration_s": -1}, "runs/mine")
 
 
 @pytest.mark.parametrize(("kept", "alone"), [({"alone": 12}, 12), ({}, 0)])

@@ -17,9 +17,10 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
 
+from envs import CityloopError
 from tests.training import toys
 from training.algorithm import build_algorithm, configure, restore, set_schedule
-from training.learner import FIGURES
+from training.learner import BARREN, FIGURES
 from training.module import MOMENTUM, RunningMoments
 from training.runner import BatchedRunner
 from training.settings import Settings
@@ -221,6 +222,24 @@ def test_what_is_not_finite_changes_nothing_and_is_got_over():
     trainer.update()
     assert not same(before, trainer.weights())
     assert all(torch.isfinite(tensor).all() for tensor in trainer.weights().values())
+
+
+def test_steps_that_are_skipped_are_told_of_and_a_run_of_nothing_else_ends(caplog):
+    trainer = Trainer(toys.plants("a", 4))
+    trainer.update()
+    assert trainer.figures["skipped_steps"] == 0
+    for k in range(BARREN):
+        fragments = trainer.runner.sample()
+        fragments[0].reward[...] = np.nan
+        if k == BARREN - 1:
+            with pytest.raises(CityloopError, match=rf"no gradient of the last {BARREN} updates was finite"):
+                trainer.update(fragments)
+        else:
+            trainer.update(fragments)
+            assert trainer.figures["skipped_steps"] == trainer.figures["steps"] > 1
+    said = [record.getMessage() for record in caplog.records if record.name == "training.learner"]
+    assert len(said) == 1
+    assert "were skipped, as the gradient was not finite" in said[0]
 
 
 def learned(weights):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agents.policy import Policy, add_results
-from agents.shipped import evaluated_at
+from agents.shipped import evaluated_at, fallback_name
 from envs import CityloopError, load_scenario
 from envs.core.scenario import Scenario
 from envs.core.statistics import summarise
@@ -53,6 +54,35 @@ def test_no_worse_is_told_by_the_mean_on_test_seeds() -> None:
     assert no_worse(found("a", 9.0, split="validation")) is None
     assert no_worse(found("a", 0.0, rule=0.0)) is None, "nothing happened"
     assert no_worse(found("a", 0.0, rule=1.0)) is True
+
+
+def failing(system: str, mine: int, theirs: int) -> Evaluation:
+    """The policy is better on the mean, and both failed in some of twenty episodes."""
+    rule = fallback_name(system)
+    results = {"tiny": Result(summarise([1.0]), mine, []), rule: Result(summarise([1.1]), theirs, [])}
+    return replace(found("a", 1.0), scenario=f"{system}/a", controllers=results, seeds=list(range(20)))
+
+
+@pytest.mark.parametrize("system", ["drainage", "dampers", "transit"])
+def test_who_fails_more_often_does_harm(system: str) -> None:
+    """Their means know nothing of a promise that was broken, a motion beyond the building, a void simulation."""
+    assert no_worse(failing(system, 15, 0)) is False
+    assert no_worse(failing(system, 1, 0)) is False
+    assert no_worse(failing(system, 2, 2)) is True
+    assert no_worse(failing(system, 0, 3)) is True
+
+
+def test_a_gridlock_is_judged_by_its_delay() -> None:
+    assert no_worse(failing("intersections", 3, 2)) is True
+
+
+def test_who_is_noted_as_worse_for_its_failures_is_told_so(tmp_path: Path) -> None:
+    path, said = bundle(tmp_path / "tiny"), []
+    place = load_scenario("transit/ingolstadt", name="a")
+    write_cards([failing("transit", 2, 0)], [place], {"a": path}, say=said.append)
+    assert Policy.load(path).card.proven == {"a": False}
+    rule = fallback_name("transit")
+    assert said == [f"a: noted as worse than {rule}, as it failed in 2 of 20 episodes, {rule} in 0"]
 
 
 def test_every_site_is_noted_by_its_name(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import ray
 
+from envs import CityloopError
 from tests.training import toys
 from tests.training.test_learner import algorithm, same, updates, weights
+from tests.training.test_runner import spoiled
 from training.algorithm import restore
 
 
@@ -85,4 +87,13 @@ def test_a_lost_runner_is_replaced(session, tmp_path, kill, runners):
     assert sum(done > 0 for done in begun(one)) == 1, "who replaces it does not play its first episodes again"
     result = updates(one, 3, 4)
     assert result["env_runners"]["num_env_steps_sampled"] == 24 * 4 * runners
+    one.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runners", [1, 2])
+def test_plants_that_cannot_be_used_end_a_run_with_remote_runners(session, tmp_path, runners):
+    one = algorithm(tmp_path, spoiled(), runners=runners)
+    with pytest.raises(CityloopError, match="toys: the reward of agent 2 in plant 1 is nan after 3 decisions"):
+        one.train()
     one.stop()

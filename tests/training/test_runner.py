@@ -1,14 +1,17 @@
 """Sampling: fragments hold the plants' data, padding and halves have no effect, and a saved state continues."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from agents.networks import NOT_ALLOWED, StagePolicy
+from envs import CityloopError
 from envs.core.loop import Layout
 from envs.core.vector import Batch
 from tests.agents.test_networks import numbers, shapes
@@ -16,7 +19,7 @@ from tests.training import toys
 from training.actions import ActionCodec
 from training.algorithm import configure
 from training.fragment import Fragment
-from training.runner import LOST, BatchedRunner, Half, Track
+from training.runner import LOST, BatchedRunner, Half, Plants, Track
 from training.settings import Settings
 
 SETTINGS = Settings(seed=5, fragment=16, width=16, reward_scale=0.5)
@@ -85,6 +88,60 @@ def test_fragments_hold_what_the_plants_gave():
             np.testing.assert_array_equal(fragment.last_state, [state for _, state in lasts])
             ended += len(lasts)
     assert ended > 20
+
+
+class Spoiled(toys.Matching):
+    """Gives a number that is not finite in its fourth batch: in an array of `Batch`, at a place."""
+
+    def __init__(self, *args, what, at, value=np.nan, **options):
+        super().__init__(*args, **options)
+        self.what, self.at, self.value, self.given = what, at, value, 0
+
+    def _batch(self, *args):
+        batch = super()._batch(*args)
+        self.given += 1
+        if self.given == 4:
+            getattr(batch, self.what)[self.at] = self.value
+        return batch
+
+
+@pytest.mark.parametrize(
+    ("what", "at", "value", "said"),
+    [
+        ("reward", (1, 2), np.nan, "the reward of agent 2 in plant 1 is nan after 3 decisions"),
+        ("reward", (1, 2), 1e300, "the reward of agent 2 in plant 1 is inf after 3 decisions"),
+        ("observation", (0, 3, 5), np.inf, "the observation part 'number' of agent 3 in plant 0 is inf after 3 dec"),
+        ("state", (1, 0, 2), np.nan, "the state of plant 1 is nan after 3 decisions"),
+        ("last_observation", (1, 3, 0), np.nan, "the observation part 'option' of agent 3 in plant 1 is nan after 3"),
+        ("last_state", (1, 0, 2), -np.inf, "the state of plant 1 is -inf after 3 decisions"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_what_is_not_finite_is_refused_where_it_comes_from(what, at, value, said):
+    scenario = Plants("toys", partial(Spoiled, what=what, at=at, value=value, shortest=3, longest=3), 2, 0, 1)
+    with pytest.raises(CityloopError, match=f"^toys: {said}"):
+        runner(scenario).sample()
+
+
+def spoiled(**how):
+    """Toys whose reward is no number at the third decision."""
+    return Plants("toys", partial(Spoiled, what="reward", at=(1, 2), **how), 2, 0, 1)
+
+
+def test_a_remote_runner_sends_why_its_plants_cannot_be_used():
+    """One that raised an error would be restarted for ever."""
+    sent = runner(spoiled(), index=1).sample()
+    assert [each.sentence.partition(":")[0] for each in sent] == ["toys"]
+    settings = Settings(fragment=16, width=16)
+    learner = configure(toys.task(), settings, Path("unused")).build_learner(spaces=runner(toys.plants()).get_spaces())
+    with pytest.raises(CityloopError, match="the reward of agent 2 in plant 1 is nan"):
+        learner.update(training_data=TrainingData(episodes=sent), num_epochs=1, timesteps={})
+
+
+def test_last_rows_of_episodes_that_go_on_may_be_anything():
+    """They are stale: nobody reads them."""
+    what = {"what": "last_observation", "at": (0, 0, 0), "shortest": 5, "longest": 5}
+    runner(Plants("toys", partial(Spoiled, **what), 2, 0, 1)).sample()
 
 
 def test_log_probabilities_are_the_policys():

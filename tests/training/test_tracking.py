@@ -101,6 +101,11 @@ def test_what_is_refused_before_it_began_leaves_nothing_but_a_folder_that_was_th
     RunFolder.open(path).close()
 
 
+def test_a_copy_without_its_lock_is_a_run(tmp_path):
+    write_text(tmp_path / "config.yaml", "command: cityloop train\n")
+    RunFolder.open(tmp_path).close()
+
+
 def test_the_lock_ends_with_its_process(tmp_path, scenario):
     path = tmp_path / "run"
     RunFolder.create([scenario], "mappo", 0, out=path).close()

@@ -23,7 +23,7 @@ from agents.policy import Policy
 from cityloop import main
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.core.files import read_json
+from envs.core.files import read_json, write_json
 from envs.core.scenario import read_yaml
 from training.algorithm import task_of
 from training.export import export
@@ -31,7 +31,7 @@ from training.journal import FINAL
 from training.settings import Settings
 from training.start import adopt, read_start
 from training.train import decisions_of_update, train
-from training.validate import Validator
+from training.validate import Validator, write_weights
 
 SMALL = {
     "seed": 3,
@@ -379,13 +379,31 @@ def test_the_reference_is_no_algorithm_of_this_trainer(scenario, tmp_path):
         train(scenario, out=tmp_path / "x", iterations=1, algorithm="sb3")
 
 
+def stored(folder):
+    """A candidate as a validation leaves it."""
+    write_weights(folder / "weights.npz", nn.Linear(1, 1))
+    write_json(folder / "facts.json", {"iteration": 1, "agent_steps": 1, "validation": {}})
+
+
 def test_a_finalist_that_was_put_aside_after_the_checkpoint_is_not_asked_for(scenario, tmp_path):
     settings = Settings(finalists=2, validation_seeds=1, final_seeds=1)
     validator = Validator([scenario], settings, "intersections", tmp_path)
-    (tmp_path / "candidates" / "000040").mkdir(parents=True)
-    (tmp_path / "candidates" / "000040" / "weights.npz").touch()
+    stored(tmp_path / "candidates" / "000040")
     validator.restore({"best": 0.8, "stale": 0, "kept": {"000020": 0.9, "000040": 0.8}})
     assert validator.candidates == {"000040": 0.8}
+
+
+@pytest.mark.parametrize(("file", "content"), [("facts.json", "{"), ("weights.npz", "PK"), ("facts.json", "{}")])
+def test_a_finalist_that_cannot_be_read_is_left_out_when_a_run_goes_on(scenario, tmp_path, caplog, file, content):
+    """Its finals would fail after all of the training."""
+    validator = Validator([scenario], Settings(validation_seeds=1, final_seeds=1), "intersections", tmp_path)
+    for name in ("000002", "000004"):
+        stored(tmp_path / "candidates" / name)
+    (tmp_path / "candidates" / "000002" / file).write_text(content)
+    validator.restore({"best": 0.8, "stale": 1, "kept": {"000002": 0.8, "000004": 0.9}})
+    assert validator.candidates == {"000004": 0.9}
+    (said,) = caplog.messages
+    assert said.startswith("candidate 000002 is left out: file ")
 
 
 def test_back_propagation_has_one_lot_of_plants():
@@ -471,7 +489,7 @@ def finalist(tmp_path, monkeypatch):
 
 def test_the_final_score_is_beside_the_rules_on_the_same_seeds_and_a_single_policy_has_one(finalist, tmp_path):
     validator, _ = finalist
-    ((_, score),) = validator.settle().items()
+    ((_, score),) = validator.choose_finalist().items()
     assert score == pytest.approx(1.1 / 2.1)  # a twentieth of the rules' mean is added to both
     assert read_json(tmp_path / "best" / "best.json")["final_score"] == score
 
@@ -479,7 +497,7 @@ def test_the_final_score_is_beside_the_rules_on_the_same_seeds_and_a_single_poli
 def test_rules_are_played_on_the_final_seeds_once(finalist):
     validator, played = finalist
     rules, own = ("rules to compare with", FIRST, AFTER), ("finalists", FIRST, AFTER)
-    assert validator.settle() == validator.settle()  # the run went on
+    assert validator.choose_finalist() == validator.choose_finalist()  # the run went on
     assert played[2:] == [rules, own, own]
 
 

@@ -87,9 +87,9 @@ def memory(iterations: int) -> float:
             before = _resident_bytes()
             for _ in range(iterations - iterations // 10):
                 ours.iterate()
+            return _resident_bytes() / before
         finally:
             ours.close()
-    return _resident_bytes() / before
 
 
 def _resident_bytes() -> int:

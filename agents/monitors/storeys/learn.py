@@ -1,8 +1,8 @@
 """Learning of a monitor from a healthy simulated building, behind ``cityloop teach``.
 
-Training motions of a scenario, undamaged and with sensors in order, under each of its shipped policies and its fallback
-in turn, as the monitor must not mistake a change of controller for a change of structure. A real building is taught
-by `StoreyMonitor.learn` with windows of its own.
+Training motions of a scenario, undamaged and with sensors in order, under the policy that ships for it (``policy``) and
+its fallback in turn, as the monitor must not mistake a change of controller for a change of structure. A real building
+is taught by `StoreyMonitor.learn` with windows of its own.
 """
 
 from __future__ import annotations
