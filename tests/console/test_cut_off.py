@@ -98,6 +98,26 @@ def test_what_the_stream_left_out_is_asked_for_or_not_known(city: City, visit: A
         assert "As it was" not in page.locator(".stamp").inner_text()
 
 
+def test_what_the_log_has_too_much_of_is_not_known_either(city: City, visit: Any) -> None:
+    """Of a time that the stream left out, the log gives the last part alone."""
+    page, ref, now_s = visit("viewer").page, "drainage/estuary", float(int(time.time()))
+    late = decided(city, ref, now_s - 20)
+
+    def history(route: Any) -> None:
+        asked = {key: float(value) for key, (value,) in parse_qs(urlsplit(route.request.url).query).items()}
+        within = asked["since"] <= late["at_s"] <= asked.get("until", 0.0)  # nothing as the page is opened
+        route.fulfill(json={"decisions": [late] if within else [], "since": now_s - 20 if within else asked["since"]})
+
+    gap = {"system": "drainage", "site": "estuary", "reason": "it was away too long"}
+    before = [("decision", decided(city, ref, now_s - late_s)) for late_s in (80, 75)]
+    telling(page, before, [("gap", gap), ("decision", decided(city, ref, now_s - 5))])
+    page.route("**/history?*", history)
+    page.goto(f"{city.url}/#/site/{ref}")
+    ends = [datetime.fromtimestamp(now_s - late_s).strftime("%H:%M:%S") for late_s in (75, 20)]
+    sentence = f"Decisions after {ends[0]} and before {ends[1]} may be missing here."
+    page.get_by_role("region", name="Time line").get_by_text(sentence).wait_for()
+
+
 def test_an_alarm_that_the_stream_tells_is_shown_though_the_list_cannot_be_asked_for(city: City, visit: Any) -> None:
     city.tick("drainage/estuary", depth_m=full(city))
     alarm = city.ask("GET", "/v1/alarms").json()["alarms"][0]

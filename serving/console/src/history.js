@@ -62,9 +62,10 @@ export class History {
     return list.findLast((frame) => frame.at_s <= at) ?? list[0];
   }
 
+  /** Decisions of a time, and from when on they are: the log may hold too many to read. */
   async past(query) {
-    const { decisions } = await ask(`${this.site.base}/history?${query}`, { timeout: 30_000 });
-    return decisions.map(frameOf);
+    const { decisions, since } = await ask(`${this.site.base}/history?${query}`, { timeout: 30_000 });
+    return { frames: decisions.map(frameOf), since };
   }
 
   /** Ask for the course of the last hour. */
@@ -80,27 +81,31 @@ export class History {
     }
   }
 
-  /** Ask for the course of a time, up to `end_s` or now, and keep it. */
+  /** Ask for the course of a time, up to `end_s` or now, and keep it; gives from when on it is known. */
   async learn(query, end_s = Infinity) {
-    const frames = await this.past(`${query}&limit=${ASKED}`);
+    const { frames, since } = await this.past(`${query}&limit=${ASKED}`);
     const found = spaced(frames.map((frame) => this.site.pointOf(frame)), this.site.period.peek());
     for (const point of found) point.until_s = Math.min(point.until_s, end_s);
     const known = new Map([...this.older.value, ...found].map((point) => [point.at_s, point]));
     this.older.value = [...known.values()].sort((a, b) => a.at_s - b.at_s);
+    return since;
   }
 
   /** Ask for what the stream left out, once it is known until when. */
   async fill(hole) {
     if (hole.until_s === Infinity || this.asked.has(hole)) return;
     this.asked.add(hole);
+    const { from_s } = hole;
+    let { until_s } = hole;
     try {
-      const { from_s, until_s } = hole;
-      await this.learn(`since=${Math.max(from_s, until_s - BACK_S)}&until=${until_s}`, until_s);
-      if (me.peek().audit) return;
+      const asked_s = Math.max(from_s, until_s - BACK_S);
+      const since_s = await this.learn(`since=${asked_s}&until=${until_s}`, until_s);
+      if (me.peek().audit && !(since_s > asked_s)) return;
+      if (me.peek().audit) until_s = since_s;
     } catch {
       // It is said of that time alone.
     }
-    this.unknown.value = [...this.unknown.value, hole];
+    this.unknown.value = [...this.unknown.value, { from_s, until_s }];
   }
 
   /** Ask for the decision that held at a time, once nobody drags any further. */
@@ -109,8 +114,8 @@ export class History {
     if (at === null || this.kept(at)) return;
     this.resting = setTimeout(async () => {
       try {
-        const found = await this.past(`since=${at - BACK_S}&until=${at + 0.001}&limit=1`);
-        if (this.at.peek() === at) this.fetched.value = found.at(-1) ?? null;
+        const { frames } = await this.past(`since=${at - BACK_S}&until=${at + 0.001}&limit=1`);
+        if (this.at.peek() === at) this.fetched.value = frames.at(-1) ?? null;
       } catch (error) {
         if (this.at.peek() === at) this.fetched.value = null;
         this.problem.value = error.message;
