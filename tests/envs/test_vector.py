@@ -258,10 +258,14 @@ def test_how_many_plants_is_a_number_from_one_on(count):
 def test_a_worker_never_hears_of_ctrl_c_from_its_first_moment_on():
     """It would print a trace while it imports, before it could ask to be spared."""
     mine = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    process = start_child(print)
-    blocked = next(line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "SigBlk" in line)
-    assert int(blocked.split()[1], 16) & 1 << (signal.SIGINT - 1)
-    process.join()
+    process = start_child(signal.pause)
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        blocked = next(line for line in status if "SigBlk" in line)
+        assert int(blocked.split()[1], 16) & 1 << (signal.SIGINT - 1)
+    finally:
+        process.kill()
+        process.join()
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mine
 
 
