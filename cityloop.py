@@ -144,8 +144,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for title, verbs_ in EXAMPLES.items():
-    for example, verb in verbs_.items():
+for title, members in EXAMPLES.items():
+    for example, verb in members.items():
         app.command(example.split()[0], epilog=f"Example: cityloop {example}", rich_help_panel=title)(verb)
     for name, group in GROUPS.get(title, {}).items():
         app.add_typer(group, name=name, rich_help_panel=title)

@@ -321,7 +321,7 @@ class CooperativeLearner(PPOTorchLearner):
                 len(self._figures),
                 SKIPPED_MEND,
             )
-        self._barren = self._barren + 1 if self._skipped == len(self._figures) else 0
+        self._barren = self._barren + 1 if 0 < self._skipped == len(self._figures) else 0
         if self._barren >= BARREN:
             raise CityloopError(
                 f"no gradient of the last {BARREN} updates was finite, so nothing was learned: {SKIPPED_MEND}"

@@ -64,6 +64,8 @@ def write_cards(
 def no_worse(evaluation: Evaluation) -> bool | None:
     """Whether the first controller's mean on test seeds is at most the fallback's, and so are its failures.
 
+    Failures count apart only where the mean says nothing of them (`System.failure_in_kpi`).
+
     None if there is no verdict: other seeds, no other controller beside the fallback, or an indicator that is zero in
     all episodes of both.
     """

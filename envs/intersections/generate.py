@@ -16,7 +16,7 @@ BLOCK_M = 150
 DEMAND_S = 600
 VEHICLES_PER_ENTRY_H = 300
 WALK_DEMAND_S, WALK_VEHICLES_PER_ENTRY_H, WALKERS_H = 1200, 450, 900
-"""Seconds of demand, vehicles and people who walk, in grids with crossings."""
+"""Seconds of demand, vehicles an hour at every entry, and people who walk an hour, in grids with crossings."""
 
 
 Trip = tuple[float, str, str]
@@ -46,10 +46,9 @@ def generated_grid(n: int) -> tuple[Path, Path]:
     """Network and routes of an ``n`` × ``n`` grid with two lanes a street and arms out to every side."""
 
     def make(net: Path, routes: Path) -> None:
-        size = [f"--grid.number={n}", f"--grid.length={BLOCK_M}", f"--grid.attach-length={BLOCK_M}"]
-        kind = ["--default.lanenumber=2", "--default-junction-type=traffic_light", "--no-turnarounds"]
-        run_sumo_program("netgenerate", "--grid", *size, *kind, f"--output-file={net}")
-        _write_demand(net, routes, seed=n)
+        _write_grid(n, net)
+        trips = _trips(net, np.random.default_rng(n), VEHICLES_PER_ENTRY_H, DEMAND_S)
+        write_trips(trips, routes)
 
     return cached_network(f"grid{n}x{n}-v1", make)
 
@@ -61,10 +60,7 @@ def generated_crossings(n: int) -> tuple[Path, Path]:
     """
 
     def make(net: Path, routes: Path) -> None:
-        size = [f"--grid.number={n}", f"--grid.length={BLOCK_M}", f"--grid.attach-length={BLOCK_M}"]
-        kind = ["--default.lanenumber=2", "--default-junction-type=traffic_light", "--no-turnarounds"]
-        walks = ["--sidewalks.guess", "--sidewalks.guess.max-speed=15", "--crossings.guess"]
-        run_sumo_program("netgenerate", "--grid", *size, *kind, *walks, f"--output-file={net}")
+        _write_grid(n, net, "--sidewalks.guess", "--sidewalks.guess.max-speed=15", "--crossings.guess")
         rng = np.random.default_rng([n, 1])
         trips = _trips(net, rng, WALK_VEHICLES_PER_ENTRY_H, WALK_DEMAND_S)
         write_trips(trips, routes, _walks(net, rng))
@@ -72,8 +68,11 @@ def generated_crossings(n: int) -> tuple[Path, Path]:
     return cached_network(f"crossings{n}x{n}-v1", make)
 
 
-def _write_demand(net_file: Path, out: Path, seed: int) -> None:
-    write_trips(_trips(net_file, np.random.default_rng(seed), VEHICLES_PER_ENTRY_H, DEMAND_S), out)
+def _write_grid(n: int, net: Path, *more: str) -> None:
+    """Write a network by netgenerate, with further options."""
+    size = [f"--grid.number={n}", f"--grid.length={BLOCK_M}", f"--grid.attach-length={BLOCK_M}"]
+    kind = ["--default.lanenumber=2", "--default-junction-type=traffic_light", "--no-turnarounds"]
+    run_sumo_program("netgenerate", "--grid", *size, *kind, *more, f"--output-file={net}")
 
 
 def _trips(net_file: Path, rng: np.random.Generator, rate_h: float, until_s: float) -> list[Trip]:

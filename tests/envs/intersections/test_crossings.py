@@ -1,7 +1,6 @@
 """The generated grid with crossings: people who walk get over them, and vehicles wait no longer than they have to."""
 
 import libsumo
-import pytest
 
 from agents import make_controller
 from envs import load_scenario
@@ -30,6 +29,6 @@ def test_people_and_traffic_come_through():
         assert len(set().union(*on_foot)) > 30
         assert set().union(*on_foot) - on_foot[-1], "some are where they wanted to be"
         assert step.kpis["throughput_veh"] > 100
-        assert step.kpis["emergency_stops"] == pytest.approx(0, abs=2)
+        assert step.kpis["emergency_stops"] == 0
     finally:
         loop.close()
