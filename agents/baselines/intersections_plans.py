@@ -123,9 +123,9 @@ def fixed(site: SignalSite) -> LocalPlan:
 def webster(site: SignalSite) -> LocalPlan:
     """Fixed time after Webster (1958), each junction by itself, from the counts in the site.
 
-    Cycle C = (1.5 L + 5) / (1 - Y) s, effective greens in proportion to the critical flow ratios; L is the sum of the
-    intergreens and of `START_LOST_S` a stage, Y comes from `critical_ratios`. A site without counts gets equal flows on
-    all movements.
+    Cycle C = (1.5 L + 5) / (1 - Y) s, effective greens in proportion to the critical flow ratios; L is the sum of
+    yellow, all-red and `START_LOST_S` of every stage, Y comes from `critical_ratios`. A site without counts gets equal
+    flows on all movements.
     """
     cycles = [webster_cycle(site, junction) for junction in site.junctions]
     return LocalPlan(compile_plan("webster", site, cycles), cycles, site)
@@ -238,8 +238,8 @@ def webster_cycle(site: SignalSite, junction: Junction) -> Cycle:
     kept = [stage for stage in order if ratios[stage] > 0]
     changes = [(a, b) for a, b in zip(kept, kept[1:] + kept[:1], strict=True) if a != b]
     clearing_s = sum(site.intergreen_s(junction, a, b) for a, b in changes)
-    held_s = sum(site.held_green_s(junction, a, b) for a, b in changes)  # vehicles drive on while pedestrians clear
-    cycle_s = webster_cycle_s(clearing_s - held_s + START_LOST_S * len(kept), float(ratios.sum()))
+    lost_s = sum(site.without_green_s(junction, a, b) for a, b in changes) + START_LOST_S * len(kept)
+    cycle_s = webster_cycle_s(lost_s, float(ratios.sum()))
     greens = split_greens([ratios[stage] for stage in kept], cycle_s - clearing_s, site.timing.min_green_s)
     return list(zip(kept, greens, strict=True))
 

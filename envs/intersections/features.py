@@ -53,8 +53,9 @@ EXITS, INFLOW, AHEAD = (slice(first, first + 2) for first in (EXIT_FILL, INFLOW_
 
 STAGE_FEATURES = ("exists", "current", "green", "clearing", "red", "intergreen", "allowed", "crossed")
 """Columns of the part ``stages``. ``green``, ``red``: for how long the stage has been green, and the longest red of a
-movement that it serves. ``crossed``: vehicles that stand in the middle and that the stage keeps there while others
-cross their path; if those stand in turn, the junction may be locked for good."""
+movement that it serves. ``intergreen``: how long vehicles would lose their green by the change to it; while pedestrians
+clear they keep it. ``crossed``: vehicles that stand in the middle and that the stage keeps there while others cross
+their path; if those stand in turn, the junction may be locked for good."""
 
 EXISTS, CURRENT, GREEN_AGE, CLEARING, RED_AGE, INTERGREEN, ALLOWED, CROSSED = range(len(STAGE_FEATURES))
 """Their indices."""
@@ -123,7 +124,7 @@ class SignalFeatures:
             count = len(junction.stages)
             self._exists[j, :count] = 1.0
             self._intergreen[j, :count, :count] = [
-                [site.intergreen_s(junction, a, b) if a != b else 0 for b in range(count)] for a in range(count)
+                [site.without_green_s(junction, a, b) if a != b else 0 for b in range(count)] for a in range(count)
             ]
         self._movement_stage = _movement_stage(junctions, stages)
 

@@ -384,8 +384,11 @@ class SignalSite(Site):
 
     def intergreen_s(self, junction: Junction, old: int, new: int) -> int:
         """Seconds from the end of a stage to the start of the next: held green, yellow and all-red."""
-        yellow_s, all_red_s = self.yellow_s(junction, old, new), self.all_red_s(junction, old, new)
-        return self.held_green_s(junction, old, new) + yellow_s + all_red_s
+        return self.held_green_s(junction, old, new) + self.without_green_s(junction, old, new)
+
+    def without_green_s(self, junction: Junction, old: int, new: int) -> int:
+        """Seconds of a change that vehicles lose: yellow and all-red, without the green that they are held."""
+        return self.yellow_s(junction, old, new) + self.all_red_s(junction, old, new)
 
     def longest_intergreen_s(self, junction: Junction) -> int:
         """The longest change of stage at a junction."""

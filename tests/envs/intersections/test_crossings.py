@@ -5,6 +5,7 @@ import libsumo
 from agents import make_controller
 from envs import load_scenario
 from envs.core.env import make_loop
+from envs.intersections.features import CLEARING_S, CURRENT, INTERGREEN
 from envs.intersections.network import load_site
 
 
@@ -15,6 +16,17 @@ def test_vehicles_keep_their_green_while_people_clear():
         assert walk == [True, False], "every green stands there twice, with the walk and after it"
         assert site.held_green_s(junction, 0, 2) == 6, "12 s across four lanes, less yellow and all-red"
         assert site.intergreen_s(junction, 0, 2) == site.intergreen_s(junction, 1, 2) + 6
+
+
+def test_a_policy_sees_what_vehicles_lose_by_a_change():
+    loop = make_loop("intersections/crossings3x3", duration_s=60)
+    try:
+        loop.reset(loop.scenario.seeds.validation.first)
+        for stages in loop.observation["stages"]:
+            assert stages[0, CURRENT] == 1
+            assert stages[2, INTERGREEN] * CLEARING_S == 6, "yellow and all-red; for 6 s more vehicles keep their green"
+    finally:
+        loop.close()
 
 
 def test_people_and_traffic_come_through():
