@@ -1,13 +1,16 @@
 """``cityloop bench transit``: how fast requests are answered, how that grows with the fleet, and what a day costs.
 
 Seconds are those of this process (`time.process_time`), one core, warm: other work on the machine does not count.
-Requests are drawn evenly over an hour and a town of 400 corners; ten times the vehicles get ten times the requests. A
-day of ``hcmc`` is run with everything read, encoded, guarded and rewarded, and in turn with it as the bare service that
-answers the same requests, sends the same vehicles and assigns the same riders anew.
+Requests are drawn evenly over an hour and a town of 400 corners; ten times the vehicles get ten times the requests.
+RidePy's dispatcher in Python answers the requests of the smaller fleet, too, if it is installed. A day of ``hcmc`` is
+run with everything read, encoded, guarded and rewarded, and in turn with it as the bare service that answers the same
+requests, sends the same vehicles and assigns the same riders anew.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Callable
 from statistics import median
@@ -26,10 +29,14 @@ from envs.transit.service import Service, warm_up
 from envs.transit.site import TransitSite
 from envs.transit.sources.day import Day, plain_day
 from envs.transit.world import TransitWorld
+from training.bench import ridepy
+
+LOGGER = logging.getLogger(__name__)
 
 SEED = 0
 VEHICLES = 200
 GROWTH = 10
+SEATS = 6
 REQUESTS_PER_VEHICLE = 12
 HOUR_S = 3600.0
 
@@ -47,7 +54,7 @@ def bench_transit(repeats: int = 5, vehicles: int = VEHICLES, growth: int = GROW
     """
     warm_up()
     figures: dict[str, float] = {}
-    seconds = {}
+    seconds, peer_s = {}, math.nan
     for count in (vehicles, growth * vehicles):
         scenario, site = town(count)
         day = crowd(site, count * REQUESTS_PER_VEHICLE)
@@ -57,8 +64,16 @@ def bench_transit(repeats: int = 5, vehicles: int = VEHICLES, growth: int = GROW
         figures[f"{count} vehicles, served (%)"] = runs[0][1]
         for share, value in one_by_one(scenario, site, day).items():
             figures[f"{count} vehicles, a decision, {share} (ms)"] = value
+        if count == vehicles and ridepy.installed():
+            starts = Service(scenario, site, day, SEED, None).fleet.at
+            peer_s, served = ridepy.seconds_per_request(site, day, SEATS, starts)
+            figures[f"{count} vehicles, RidePy (requests/s)"] = 1.0 / peer_s
+            figures[f"{count} vehicles, RidePy, served (%)"] = served
+    if not ridepy.installed():
+        LOGGER.warning(ridepy.MISSING)
     ratios = {
-        f"a request with {growth} times the vehicles / with {vehicles}": seconds[growth * vehicles] / seconds[vehicles]
+        f"requests/s with {vehicles} vehicles / of RidePy's Python dispatcher": peer_s / seconds[vehicles],
+        f"a request with {growth} times the vehicles / with {vehicles}": seconds[growth * vehicles] / seconds[vehicles],
     }
     loop = make_loop("transit/hcmc")
     calls = moves(loop)
@@ -73,7 +88,7 @@ def bench_transit(repeats: int = 5, vehicles: int = VEHICLES, growth: int = GROW
 def town(vehicles: int) -> tuple[TransitScenario, TransitSite]:
     """A generated town of 400 corners and so many vehicles with six seats, and the promise of nyc2015."""
     changes: dict[str, Any] = {"district__columns": 20, "district__rows": 20, "fleet__vehicles": vehicles}
-    changes |= {"fleet__seats": 6, "promise__wait_s": 300.0, "duration_s": HOUR_S}
+    changes |= {"fleet__seats": SEATS, "promise__wait_s": 300.0, "duration_s": HOUR_S}
     scenario = load_scenario("transit/hcmc", **changes)
     assert isinstance(scenario, TransitScenario)
     return scenario, load_site(scenario)
