@@ -42,9 +42,9 @@ class EdgeLoop:
         self.reset()
 
     @classmethod
-    def open(cls, site: Path, controller: str) -> Self:
+    def open(cls, site: Path | str, controller: str) -> Self:
         """A loop from a site's JSON (``cityloop site``) and a controller's name or a bundle's path."""
-        loaded = DampersSite.load(site)
+        loaded = DampersSite.load(Path(site))
         return cls(loaded, make_controller(controller, loaded))
 
     def reset(self) -> None:

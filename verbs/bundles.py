@@ -1,4 +1,6 @@
-"""``cityloop export``, ``calibrate``, ``sign`` and ``teach``: what a service trusts, made from runs and simulations."""
+"""``cityloop export``, ``calibrate``, ``sign``, ``teach`` and ``travel-times``: what a service or a fleet relies on,
+made from runs and simulations.
+"""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Reckoning:
 
 USUAL = Reckoning()
 """Chosen by hand on training days of nyc2015 and ingolstadt; a search there, run to its end, changed nothing: see
-`training.tuning.transit`, whose ``--standby`` tries others, and RESULTS.md."""
+RESULTS.md. ``cityloop tune transit SCENARIO --what standby`` tries others."""
 
 FAR_S = 3600.0
 """Travel time that an unreachable zone counts as."""

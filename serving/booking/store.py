@@ -209,6 +209,7 @@ class BookingStore:
             self._opened = _identity(self._file)
             unlike = _unlike(self._engine)
             if unlike is None:
+                _create_indexes(self._engine)
                 self._begin()
         except (sql.exc.SQLAlchemyError, ModuleNotFoundError) as error:
             raise self.refused(_reason(error)) from None
@@ -430,6 +431,21 @@ def _create_tables(engine: sql.Engine) -> None:
             before = there  # another process has created some meanwhile
         else:
             return
+
+
+def _create_indexes(engine: sql.Engine) -> None:
+    """Create the indexes that are missing where a process was killed between a table and its index.
+
+    Raises:
+        SQLAlchemyError: if they cannot be created.
+    """
+    for table in TABLES.sorted_tables:
+        for index in table.indexes:
+            try:
+                index.create(engine, checkfirst=True)
+            except sql.exc.DatabaseError:
+                if not sql.inspect(engine).has_index(table.name, str(index.name)):
+                    raise  # else another process has just created it
 
 
 def _unlike(engine: sql.Engine) -> str | None:

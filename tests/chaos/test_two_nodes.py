@@ -20,7 +20,9 @@ from tests.serving.running import started
 
 pytestmark = pytest.mark.chaos
 
-PLACES = ("intersections/grid2x2", "drainage/theta")
+PLACES = {"intersections/grid2x2": "max-pressure", "drainage/theta": "static"}
+"""Site → its champion: a rule, as a policy would be taken out of charge when the same readings are repeated."""
+
 TICK_S, DEADLINE_S, BACK_S = 0.1, 0.5, 60.0
 
 
@@ -30,7 +32,7 @@ def test_a_node_that_is_lost_takes_no_site_with_it(tmp_path: Path) -> None:
         "state": tmp_path / "state",
         "audit": {"folder": tmp_path / "audit"},
         "shards": "site",
-        "sites": [{"site": ref} for ref in PLACES],
+        "sites": [{"site": ref, "champion": rule} for ref, rule in PLACES.items()],
     }
     line = [sys.executable, "-m", "tests.chaos.two_nodes", json.dumps(content, default=str)]
     with started(line, tmp_path / "log") as found, httpx.Client(base_url=found.url, trust_env=False) as http:

@@ -18,8 +18,8 @@ import orjson
 
 from serving.cluster.processes import alive, family
 
-START_S, STOP_S = 180, 60
-"""Far more than it takes; a machine may be busy with other things."""
+START_S, STOP_S = 300, 60
+"""Far more than it takes: on a busy machine a service starts Ray a second time."""
 
 PROGRAM = """
 import json, sys

@@ -213,6 +213,18 @@ def test_two_processes_may_create_the_tables_at_the_same_time(tmp_path: Path, mo
     store.close()
 
 
+def test_an_index_that_a_killed_process_did_not_create_is_made_up_for(tmp_path: Path) -> None:
+    url, table = f"sqlite:///{tmp_path}/b.db", "transit_bookings"
+    BookingStore(url, "transit/street").close()
+    with closing(sqlite3.connect(tmp_path / "b.db")) as db:
+        wanted = db.execute("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL").fetchall()
+        assert wanted
+        for (name,) in wanted:
+            db.execute(f"DROP INDEX {name}")
+    with closing(BookingStore(url, "transit/street")) as store:
+        assert [(index["name"],) for index in sql.inspect(store._engine).get_indexes(table)] == wanted
+
+
 def test_two_processes_may_begin_with_one_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url, unlike = f"sqlite:///{tmp_path / 'b.db'}", stores._unlike
     none = sql.select(TABLES.tables["transit_sites"]).where(sql.false())
