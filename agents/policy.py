@@ -29,7 +29,7 @@ from agents.plain_onnx import check_plain, check_size, first_line
 from agents.shipped import CARD
 from agents.signing import SIGNATURE, check_signature
 from envs.core.errors import CityloopError
-from envs.core.files import replace_folder
+from envs.core.files import make_folder, replace_folder
 from envs.core.frozen import first_problem
 from envs.core.readings import Readings
 from envs.core.registry import get_system
@@ -53,6 +53,21 @@ FLOATING = ("tensor(float)", "tensor(double)", "tensor(float16)")
 """Possible types of the output, as onnxruntime names them."""
 
 
+def check_target(folder: Path) -> None:
+    """Check that a bundle may be written to a folder.
+
+    Args:
+        folder: folder of the bundle; missing parents are created.
+
+    Raises:
+        CityloopError: if the folder holds anything other than a bundle, or cannot be made.
+    """
+    known = {MODEL, CARD, CARD_TEXT, ENVELOPE, SIGNATURE, *BESIDE}
+    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= known):
+        raise CityloopError(f"{folder} is not a policy bundle and is not overwritten: choose another folder")
+    make_folder(folder.parent, "folder of the bundle")
+
+
 def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | None = None) -> None:
     """Write a bundle atomically. An older bundle is replaced, with a warning if that removes a signature.
 
@@ -65,15 +80,13 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | 
         envelope: content of ``envelope.json``; None: no envelope.
 
     Raises:
-        CityloopError: if the folder holds anything other than a bundle.
+        CityloopError: see `check_target`.
     """
+    folder = folder.absolute()
+    check_target(folder)
     signed = (folder / SIGNATURE).is_file()
-    known = {MODEL, CARD, CARD_TEXT, ENVELOPE, SIGNATURE, *BESIDE}
-    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= known):
-        raise CityloopError(f"{folder} is not a policy bundle and is not overwritten: choose another folder")
     sums = {"sha256": _sha256(onnx), "envelope_sha256": "" if envelope is None else _sha256(envelope)}
     card = card.model_copy(update=sums)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         new = work / "new"

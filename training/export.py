@@ -18,7 +18,7 @@ from gymnasium import spaces
 
 from agents.card import Bounds, PolicyCard, Training
 from agents.networks import PolicyNetwork
-from agents.policy import Policy, write_bundle
+from agents.policy import Policy, check_target, write_bundle
 from agents.shipped import CARD
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
@@ -61,6 +61,10 @@ def export(run: str | Path, out: str | Path | None = None, name: str | None = No
         raise CityloopError(f"--name is {name!r}: use letters, digits, dots, dashes and underscores")
     run = Path(run)
     weights, facts = kept(run, update)
+    folder = Path(out) if out is not None else run / "policy"
+    if folder.exists() and folder.samefile(Path.cwd()):
+        raise CityloopError(f"{folder} is the folder that you are in, and the bundle takes its place: give a new one")
+    check_target(folder.absolute())
     config = read_yaml(run / "config.yaml")
     settings, scenarios = read_config(config, str(run))
     scenario = scenarios[0]
@@ -68,7 +72,6 @@ def export(run: str | Path, out: str | Path | None = None, name: str | None = No
         site, shapes, outputs = loop.site, loop.layout.shapes, ActionCodec(loop.action_space).inputs
     policy = load_network(config["network"], settings.width, weights, shapes, outputs)
     content = to_onnx(policy, shapes)
-    folder = Path(out) if out is not None else run / "policy"
     name = name or (scenario.name if len(scenarios) == 1 else "generalist")
     card = _card(run, config, scenarios, name, shapes, policy.DIMS, facts, site)
     with tempfile.TemporaryDirectory() as work:

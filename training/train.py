@@ -296,6 +296,8 @@ class _Run:
         for old in folder.iterdir():
             if old.is_dir() and old.name != name:
                 shutil.rmtree(old, ignore_errors=True)
+            elif old.name.endswith(files.DRAFT):  # of a process that was killed
+                old.unlink(missing_ok=True)
         self._saved_s = self.elapsed_s
 
     def resume(self) -> None:

@@ -167,7 +167,8 @@ class _Lines:
         self._next_s = now + LINE_EVERY_S
         begun_s, before = self._first or (now, fraction)
         rate = (fraction - before) / max(now - begun_s, 1e-9)
-        left = f", {(1 - fraction) / rate / 60:.0f} min left" if rate > 0 else ""
+        going = rate > 0 and fraction < 1  # what comes after the last update is not part of it
+        left = f", {(1 - fraction) / rate / 60:.0f} min left" if going else ""
         self._console.print(f"{self._what}: {fraction:.0%}{left}, {note}", highlight=False, soft_wrap=True)
 
 

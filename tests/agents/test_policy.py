@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from agents import load_policy, make_controller
 from agents.card import Bounds, PolicyCard
-from agents.policy import Policy, write_bundle
+from agents.policy import Policy, add_results, write_bundle
 from envs import CityloopError, get_system, load_scenario
 from envs.core.world import Controller
 from tests.serving.bundles import PARTS, bundle, card, model
@@ -200,6 +200,20 @@ def test_a_model_that_is_none_or_does_not_fit_its_card_is_refused(tmp_path: Path
     assert "has inputs" in refusal(bundle(tmp_path / "inputs", observation=fewer))
     wider = PARTS | {"stages": (None, 99)}
     assert "takes 'stages'" in refusal(bundle(tmp_path / "shape", observation=wider))
+
+
+def test_a_bundle_is_not_written_over_other_files(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    for folder, words in {tmp_path: "is not a policy bundle", Path("/dev/null/new"): "cannot be made"}.items():
+        with pytest.raises(CityloopError, match=words):
+            write_bundle(folder, b"a model", card())
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_bundle_may_be_written_anew_from_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bundle(tmp_path / "tiny"))
+    add_results(Path(), {"here": {"mean": 1.0}})
+    assert Policy.load(tmp_path / "tiny").card.evaluation == {"here": {"mean": 1.0}}
 
 
 def test_an_observation_that_does_not_fit_is_one_sentence(tmp_path: Path) -> None:

@@ -126,6 +126,19 @@ def test_a_name_that_cannot_be_one_is_refused(run, tmp_path):
         export(folder, tmp_path / "bundle", name="my policy")
 
 
+def test_a_target_that_cannot_be_one_is_refused_before_the_work(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.export.to_onnx", None)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(CityloopError, match="is not a policy bundle and is not overwritten"):
+        export(run[0], tmp_path)
+    with pytest.raises(CityloopError, match="cannot be made or written"):
+        export(run[0], "/dev/null/new")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(CityloopError, match="is the folder that you are in"):
+        export(run[0], ".")
+
+
 def test_run_without_policy_is_refused(tmp_path):
     with pytest.raises(CityloopError, match=r"no validated policy.*train it longer"):
         export(tmp_path)

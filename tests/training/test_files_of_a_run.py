@@ -134,6 +134,17 @@ def test_a_config_that_lacks_its_budget_is_one_sentence_and_lets_go(tmp_path):
             train(resume=tmp_path)
 
 
+def test_a_checkpoint_removes_those_before_it_and_what_a_killed_process_left(tmp_path):
+    places = tmp_path / "checkpoints"
+    (places / "000006").mkdir(parents=True)
+    (places / ".latest.1234.0a1b2c3d.tmp").touch()
+    learner = SimpleNamespace(save=lambda folder: folder.mkdir())
+    validator = SimpleNamespace(state=dict)
+    run = SimpleNamespace(folder=tmp_path, iteration=7, elapsed_s=1.0, _alone=0, learner=learner, validator=validator)
+    _Run.save(run)
+    assert sorted(path.name for path in places.iterdir()) == ["000007", "latest"]
+
+
 def test_a_checkpoint_that_is_not_whole_leaves_the_policy_to_begin_with(tmp_path, caplog):
     """As `--resume` advises: a new critic learns first."""
     write_weights(tmp_path / "best" / "weights.npz", torch.nn.Linear(1, 1))

@@ -40,11 +40,15 @@ def test_a_training_says_what_it_does_before_its_first_update_and_does_not_recko
         told["on_episodes"]("validation", 1, 2)
         clock.now = 250.0
         told["on_progress"]({"fraction": 0.3, "iteration": 2})
+        told["on_progress"]({"fraction": 1.0, "iteration": 9})
+        clock.now = 310.0
+        told["on_episodes"]("finalists", 1, 8)
     assert capsys.readouterr().err.splitlines() == [
         "training: 0%, rules to compare with: 1 of 3 episodes",
         "training: 0%, rules to compare with: 2 of 3 episodes",
         "training: 10%, update 1, validation: 1 of 2 episodes",
         "training: 30%, 7 min left, update 2",
+        "training: 100%, update 9, finalists: 1 of 8 episodes",
     ]
 
 
