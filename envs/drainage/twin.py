@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from envs.core.differentiable import Levels, Window
-from envs.drainage.actuators import DAY_S
+from envs.drainage.actuators import DAY_S, LEAST_MOVE
 from envs.drainage.calibration import calibrate
 from envs.drainage.features import DrainageFeatures
 from envs.drainage.guard import DEADBAND, RANGE, RATE, DrainageGuard
@@ -31,9 +31,6 @@ LIBRARY = 2
 
 DAY_M3 = 1000.0
 """Added to a day's overflow under the static plan, so that small events do not count too much."""
-
-MOVED = 1e-6
-"""Least change of a setting that counts as a movement."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ class Twin:
             wanted = self._guarded(policy({"gate": columns}), readings)
             before, settings = settings, torch.where(days.stuck_gate, settings, wanted)
             way = (settings - before).abs()
-            moves[k] = way.detach().numpy() > MOVED
+            moves[k] = way.detach().numpy() >= LEAST_MOVE
             still_s = np.where(moves[k] > 0, 0.0, still_s) + self.scenario.decision_s
             over = over + basin.advance(settings, days.inflow_cms[:, k])
             movement = movement + way.mean(dim=1)

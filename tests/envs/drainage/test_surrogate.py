@@ -102,7 +102,7 @@ def test_no_water_is_lost(fit):
     for k in range(40):
         over += basin.advance(settings[k], inflow[k])
         come += inflow[k] * 300
-        let_out += basin.let_out_cms[:, 4:] * 300  # V1, the only one that leads out of all tanks
+        let_out += basin.under_way[0][:, 4:] * 300  # V1, the only one that leads out of all tanks
     last, before = basin.under_way
     under_way = (last[:, :4].sum(dim=1) + before[:, :3].sum(dim=1)) * basin.dt_s  # V6 is a step from T3, others two
     left = come.sum(dim=1) - over.sum(dim=1) - let_out[:, 0] - basin.volume_m3.sum(dim=1)
