@@ -160,7 +160,7 @@ class Block:
         return self.readings
 
     def kpis(self) -> list[dict[str, float]]:
-        """Indicators of each episode so far."""
+        """Indicators of each episode so far, without ``fatigue_ratio``: counting cycles would slow training."""
         rest_m = np.abs(self._plant.now(self._state, self.loads[:1])[: self.building.frame.floors]).max(axis=0)
         return self.tally.kpis(self._dissipated_j, rest_m)
 

@@ -17,7 +17,7 @@ FEW = 5
 """Least number of parties of a zone that is compared."""
 
 PARTS = 12
-"""Number of equal parts of an episode, of which some are busy and the others quiet."""
+"""Number of equal parts of the time until the last request, of which some are busy and the others quiet."""
 
 KPIS = {
     "wait_min": "wait of all parties, a refused one counted as 30 min: no policy gets better by refusing",
@@ -25,8 +25,8 @@ KPIS = {
     "wait_mean_min": "wait from the wanted time to boarding, mean over those picked up",
     "wait_median_min": "wait from the wanted time to boarding, median over those picked up",
     "wait_p95_min": "wait from the wanted time to boarding, 95th percentile over those picked up",
-    "busy_wait_min": "`wait_min` of who wants to go in the busiest quarter of the time: of twelve equal parts, three",
-    "quiet_wait_min": "`wait_min` of who wants to go in the rest of the time: of twelve equal parts, nine",
+    "busy_wait_min": "`wait_min` of the busiest three twelfths of the time until the last request",
+    "quiet_wait_min": "`wait_min` of the other nine twelfths of the time until the last request",
     "ride_min": "from boarding to arrival, mean",
     "walk_m": "on foot to the stop and from it, as the crow flies, mean over those picked up",
     "detour": "all rides together, divided by the same without detours or stops",
