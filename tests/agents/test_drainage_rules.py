@@ -87,7 +87,7 @@ def test_numbers_that_were_tuned_for_a_site_are_used_there_alone(tmp_path, monke
         tuned.cache_clear()
 
 
-def test_tuning_finds_no_worse_numbers_than_a_law_begins_with(monkeypatch):
+def test_tuning_finds_no_worse_numbers_than_a_law_begins_with():
     class Made:
         site = row()
 

@@ -66,7 +66,7 @@ def test_a_program_that_nobody_can_run_leaves_vehicles_where_they_are():
     assert counts_of(shares(make_controller("nearest", three_zones())), 6).tolist() == [2, 1, 3]
 
 
-def test_reactive_keeps_its_period_however_often_zones_decide(loop):
+def test_reactive_keeps_its_period_however_often_zones_decide():
     kept = {"duration_s": 3600.0, "timing__reassign_s": 0.0}  # who waits is given to others at every decision
     often, seldom = (make_loop("transit/hcmc", timing__decision_s=seconds, **kept) for seconds in (60, 300))
     found = [each.episode(Reactive(each.site), 1).kpis for each in (often, seldom)]

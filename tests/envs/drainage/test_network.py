@@ -173,7 +173,7 @@ def test_nodes_under_pressure_overflow_later(folder):
     assert texts[2] == [("high", "T is full (3.00 m): it overflows"), ("medium", "J is nearly full (2.90 of 3.00 m)")]
 
 
-def test_a_site_knows_when_its_episodes_begin(folder):
+def test_a_site_knows_when_its_episodes_begin():
     assert load_site(load_scenario("drainage/astlingen-aug2008")).start == datetime(2008, 8, 11)
     assert load_site(load_scenario("drainage/astlingen")).start is None
 
