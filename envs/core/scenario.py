@@ -47,7 +47,7 @@ class SeedRange(Frozen):
             raise CityloopError(f"seeds is {n}: give from 1 to {self.last - self.first + 1}, which this split has")
         return self.after(0, n)
 
-    def row(self, seed: int, n: int) -> int:
+    def wrapped(self, seed: int, n: int) -> int:
         """First of ``n`` consecutive seeds that all lie in the range: ``seed``, wrapped around into the range.
 
         Raises:

@@ -76,9 +76,7 @@ class Block:
         frame = building.frame.softened(factor) if (factor != 1.0).any() else building.frame
         wind_load = wind_load_coefficients(scenario, building)
         self._ground = float(wind_load is None)  # 0: the ground is at rest in the wind
-        self._plant = Structure(
-            building, self._dt_s, frame, dtype=self.dtype, devices=float(mounted), wind_load=wind_load
-        )
+        self._plant = Structure(building, self._dt_s, frame, dtype=self.dtype, exerting=mounted, wind_load=wind_load)
         self._alive = faults.alive.astype(self.dtype) * building.device.full_v
         self._sensors = SensorModel(self.site, scenario.bits, seeds, faults)
         self._shake(seeds, frame)

@@ -10,7 +10,7 @@ from agents.networks import ZonePolicy
 from envs import load_scenario
 from envs.core.env import make_loop
 from envs.transit.features import ZONE_FEATURES
-from envs.transit.standby import Reckoning
+from envs.transit.standby import StandbyModel
 from envs.transit.targets import counts_of, shares_of
 from tests.envs.transit.small import READ, three_zones
 from training.tuning.transit import SHOWN, tune, tune_standby
@@ -123,8 +123,10 @@ def test_tuning_tries_every_pair_and_puts_the_best_last():
     assert set(SHOWN) <= set(rows[0])
 
 
-def test_tuning_of_standing_by_tries_every_reckoning():
+def test_tuning_of_standing_by_tries_every_model():
     scenario = load_scenario("transit/hcmc", duration_s=3600.0)
-    rows = tune_standby(scenario, scenario.seeds.train.take(1), (Reckoning(), Reckoning(moving=1.0, least_s=30.0)))
+    rows = tune_standby(
+        scenario, scenario.seeds.train.take(1), (StandbyModel(), StandbyModel(moving=1.0, least_s=30.0))
+    )
     assert [row["wait_min"] for row in rows] == sorted((row["wait_min"] for row in rows), reverse=True)
-    assert {row["tried"] for row in rows} == {Reckoning(), Reckoning(moving=1.0, least_s=30.0)}
+    assert {row["tried"] for row in rows} == {StandbyModel(), StandbyModel(moving=1.0, least_s=30.0)}
