@@ -23,6 +23,13 @@ from envs.transit.standby import USUAL_STANDBY, StandbyModel
 from envs.transit.targets import NOTHING, available, demand_weights, scores_of, standby
 from envs.transit.urgency import USUAL_URGENCY, UrgencyRule, urgency
 
+BATCH_S = 15.0
+"""Seconds for which `batch` gathers requests."""
+
+PERIOD_S = 300.0
+"""Seconds between two rebalancings in proportion to demand, tuned on training days (`training.tuning.transit`); shorter
+periods are worse."""
+
 
 class Local(Controller):
     """A dispatch program that the plant carries out by itself.
@@ -66,18 +73,9 @@ def insertion(site: TransitSite) -> Controller:
     return Local(Dispatch("insertion", site.costs.tuple))
 
 
-BATCH_S = 15.0
-"""Seconds for which `batch` gathers requests."""
-
-
 def batched(site: TransitSite) -> Controller:
     """Requests gathered and assigned together, by a set partition over trips of one or two parties (HiGHS)."""
     return Local(Dispatch("batch", site.costs.tuple, batch_s=BATCH_S))
-
-
-PERIOD_S = 300.0
-"""Seconds between two rebalancings in proportion to demand, tuned on training days (`training.tuning.transit`); shorter
-periods are worse."""
 
 
 class _Rebalancing(Controller):

@@ -19,7 +19,7 @@ from envs.core.env import make_loop
 from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
 from envs.dampers.frame import drift_matrix
-from envs.dampers.regulator import Weights, actuated, regulator
+from envs.dampers.regulator import LqrWeights, actuated, regulator
 from envs.dampers.scenarios import Conditions
 from tests.envs.dampers.shaken import shear_frame
 from training.tuning import dampers
@@ -105,7 +105,7 @@ def test_states_are_sums_of_drifts():
 def test_the_regulator_without_limits_calms_the_frame():
     """What it wants, applied as it is, makes every mode decay faster than alone."""
     a, on_floors, *_ = actuated(SITE)
-    of_motion = regulator(SITE, Weights(accel=1.0, effort=0.01, lead_ms=0.0))[:12].T
+    of_motion = regulator(SITE, LqrWeights(accel=1.0, effort=0.01, lead_ms=0.0))[:12].T
     closed = np.linalg.eigvals(a + on_floors @ of_motion @ np.kron(np.eye(2), 1e3 * drift_matrix(6)))
     assert closed.real.max() < np.linalg.eigvals(a).real.max() < 0
 
