@@ -17,8 +17,8 @@ from envs.drainage.network import load_site
 from envs.drainage.recording import Recorder
 from envs.drainage.reservoirs import reservoirs
 from envs.drainage.surrogate import Basin, play
+from envs.drainage.tensor_features import TensorFeatures
 from envs.drainage.twin import Twin
-from envs.drainage.view import View
 from tests.envs.drainage.small import NETWORK
 
 SCENARIO = load_scenario("drainage/astlingen", storms__depth_spread=0.8, duration_s=30 * 3600)
@@ -114,7 +114,7 @@ def test_no_water_is_lost(fit):
 def test_it_sees_what_the_loop_sees(fit):
     """Columns on tensors are those of the loop, silent sensors and missing forecasts included."""
     rng, features = np.random.default_rng(0), DrainageFeatures(SITE)
-    view, place = View(features, fit.parts), fit.parts.tanks
+    tensors, place = TensorFeatures(features, fit.parts), fit.parts.tanks
     for case in range(20):
         depth = rng.uniform(0, 5, 5)
         silent = rng.random(5) < 0.3 * (case % 3)
@@ -136,7 +136,7 @@ def test_it_sees_what_the_loop_sees(fit):
         def tensor(values):
             return torch.tensor(np.asarray(values)[None], dtype=torch.float32)
 
-        found = view.columns(
+        found = tensors.columns(
             tensor(depth),
             torch.tensor(~silent[None]),
             tensor(readings["setting"]),
