@@ -298,7 +298,7 @@ def test_plants_are_not_asked_for_what_they_cannot_do():
 
 
 def test_a_script_without_a_guard_is_told_of_it(tmp_path):
-    """Its processes import it, begin anew and end: 'is there enough memory?' sent its author the wrong way."""
+    """Its processes import it, begin anew and end: the error names the guard that the script needs, not memory."""
     script = tmp_path / "mine.py"
     script.write_text('import envs\n\nenvs.vector_env("dampers/dyke", 1).reset()\n')
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}

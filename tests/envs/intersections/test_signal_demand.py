@@ -141,7 +141,7 @@ def test_scale_multiplies_vehicles_and_flows(scenario, tmp_path):
 
 
 def test_many_small_flows_grow_and_shrink_as_one_large_one(scenario, tmp_path):
-    """Each rounded by itself they stayed as they were, or all were gone."""
+    """Numbers are rounded by chance, up or down, so that their sum scales however small each is."""
     flow = '<flow id="f{}" begin="{}" end="600" number="1" route="straight"/>'
     small = "".join(flow.format(k, k) for k in range(300))
     scenario.routes[0].write_text(f'<routes><route id="straight" edges="left0A0 A0B0 B0right0"/>{small}</routes>')
