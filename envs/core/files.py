@@ -139,7 +139,7 @@ def replace_folder(folder: Path, new: Path) -> None:
     sync_folder(folder.parent)
 
 
-def placed(path: Path | str, folder: Path) -> Path:
+def path_in(path: Path | str, folder: Path) -> Path:
     """A path from a user's file, with ``~`` expanded.
 
     Args:
