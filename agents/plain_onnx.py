@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from envs.core.errors import CityloopError
+from envs.core.errors import CityloopError, first_line
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 """The ONNX standard's own operator sets."""
@@ -143,9 +143,3 @@ def _graphs_of(node: Any) -> Iterator[Any]:
     """Graphs that are attributes of a node, such as the branches of an `If`."""
     for attribute in node.attribute:
         yield from (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs)
-
-
-def first_line(error: Exception) -> str:
-    """First line of an error's message, or its class if the message is empty."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

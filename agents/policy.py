@@ -25,10 +25,10 @@ from pydantic import ValidationError
 
 from agents.card import FORMAT, PolicyCard
 from agents.envelope import Envelope, read_envelope
-from agents.plain_onnx import check_plain, check_size, first_line
+from agents.plain_onnx import check_plain, check_size
 from agents.shipped import CARD
 from agents.signing import SIGNATURE, check_signature
-from envs.core.errors import CityloopError
+from envs.core.errors import CityloopError, first_line
 from envs.core.files import make_folder, replace_folder
 from envs.core.frozen import first_problem
 from envs.core.readings import Readings

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from agents import POLICY, rules, shipped_policies
 from agents.signing import public_key
 from envs.core.errors import CityloopError
-from envs.core.files import placed
+from envs.core.files import path_in
 from envs.core.frozen import Frozen, first_problem
 from envs.core.registry import SYSTEMS
 from envs.core.scenario import read_yaml
@@ -231,9 +231,9 @@ class ServiceConfig(Frozen):
         """
 
         def at(file: Path | None) -> Path | None:
-            return None if file is None else placed(file, folder)
+            return None if file is None else path_in(file, folder)
 
-        tls = self.tls and Tls(certificate=placed(self.tls.certificate, folder), key=placed(self.tls.key, folder))
+        tls = self.tls and Tls(certificate=path_in(self.tls.certificate, folder), key=path_in(self.tls.key, folder))
         access = _access_in_folder(self.access, folder)
         audit = self.audit and self.audit.model_copy(
             update={name: at(getattr(self.audit, name)) for name in ("folder", "anchors", "key")}
@@ -285,8 +285,8 @@ def _empty(content: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
 
 
 def _access_in_folder(access: AccessSettings, folder: Path) -> AccessSettings:
-    jwt = access.jwt and access.jwt.model_copy(update={"key_file": placed(access.jwt.key_file, folder)})
-    keys = access.keys and placed(access.keys, folder)
+    jwt = access.jwt and access.jwt.model_copy(update={"key_file": path_in(access.jwt.key_file, folder)})
+    keys = access.keys and path_in(access.keys, folder)
     return access.model_copy(update={"keys": keys, "jwt": jwt})
 
 
@@ -294,15 +294,15 @@ def _in_folder(site: SiteConfig, folder: Path) -> SiteConfig:
     """A site whose relative files and bundles start at the configuration's folder, where they exist there."""
     changes: dict[str, Any] = {}
     if site.checks.limits is not None:
-        changes["checks"] = site.checks.model_copy(update={"limits": placed(site.checks.limits, folder)})
+        changes["checks"] = site.checks.model_copy(update={"limits": path_in(site.checks.limits, folder)})
     if site.site.endswith((".json", ".yaml", ".yml")):
-        changes["site"] = str(placed(site.site, folder))
+        changes["site"] = str(path_in(site.site, folder))
     for role in ("champion", "challenger", "fallback"):
         ref = getattr(site, role)
-        if ref is not None and os.path.isdir(placed(ref, folder)) and ("/" in ref or not _names_one(ref, site.site)):
-            changes[role] = str(placed(ref, folder))
+        if ref is not None and os.path.isdir(path_in(ref, folder)) and ("/" in ref or not _names_one(ref, site.site)):
+            changes[role] = str(path_in(ref, folder))
     if site.monitor is not None and site.monitor.endswith(".json"):
-        changes["monitor"] = str(placed(site.monitor, folder))
+        changes["monitor"] = str(path_in(site.monitor, folder))
     if site.booking is not None:
         changes["booking"] = in_folder(site.booking, folder)
     return site.model_copy(update=changes)

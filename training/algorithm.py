@@ -169,7 +169,7 @@ class _Maker:
 
     def __call__(self, num_envs: int, seed: int) -> Vector:
         try:
-            first = self.scenario.seeds.train.row(seed, num_envs)
+            first = self.scenario.seeds.train.wrapped(seed, num_envs)
         except CityloopError as error:
             raise CityloopError(f"{self.scenario.ref}: training {error}: set fewer workers, or give it more") from None
         return make_vector(self.scenario, num_envs, first)

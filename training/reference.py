@@ -85,7 +85,7 @@ def train_reference(
         plants = SubprocVecEnv([_Plant(scenario) for _ in range(workers)], start_method="spawn")
         try:
             train = scenario.seeds.train
-            first = train.row(train.first + seed * workers, workers)
+            first = train.wrapped(train.first + seed * workers, workers)
             watch = _Watch(scenario, settings, folder.path, budget, on_progress, on_episodes)
             _learn(plants, first, settings, watch)
         finally:

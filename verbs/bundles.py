@@ -110,7 +110,7 @@ def teach(
     output = Output(as_json)
     place = scenario_of(DampersScenario, scenario, settings)
     with output.quiet(), output.bar("teaching") as show:
-        from agents.monitors.storeys.learn import destination, learn
+        from agents.monitors.storeys.teach import destination, learn
 
         path = destination(place, out)
         monitor = learn(place, motions, lambda done, total: show(done / total, f"{done} of {total} motions"))

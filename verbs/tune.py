@@ -84,7 +84,7 @@ def transit(
     output = Output(as_json)
     place = scenario_of(TransitScenario, scenario, settings)
     with output.quiet(), output.bar("tuning") as show:
-        from training.tuning.transit import HASTES, RECKONINGS, tune, tune_standby
+        from training.tuning.transit import STANDBY_MODELS, URGENCY_RULES, tune, tune_standby
 
         def on_progress(done: int, total: int) -> None:
             show(done / total, f"{done} of {total} settings")
@@ -93,5 +93,5 @@ def transit(
         if what == "insertion":
             rows = tune(place, days, on_progress=on_progress)
         else:
-            rows = tune_standby(place, days, RECKONINGS if what == "standby" else HASTES, on_progress)
+            rows = tune_standby(place, days, STANDBY_MODELS if what == "standby" else URGENCY_RULES, on_progress)
     _show(output, f"{place.ref}: {what}, means over {seeds} training days", rows)

@@ -13,7 +13,7 @@ from scipy.linalg import solve_continuous_lyapunov
 
 from agents.baselines.dampers_shared import Law, Numbers, invert, states
 from envs.core.readings import Readings
-from envs.dampers.regulator import Weights, actuated, regulator
+from envs.dampers.regulator import LqrWeights, actuated, regulator
 from envs.dampers.site import DampersSite
 
 LEAST_DAMPING = 1e-3
@@ -54,7 +54,7 @@ def _damped(a: np.ndarray) -> np.ndarray:
 class ClippedOptimal(Law):
     """Clipped-optimal control (Dyke et al. 1996): full while the force has the direction that LQG wants and is smaller.
 
-    Its numbers are the regulator's (`envs.dampers.regulator.Weights`).
+    Its numbers are the regulator's (`envs.dampers.regulator.LqrWeights`).
     """
 
     name = "clipped-optimal"
@@ -65,7 +65,7 @@ class ClippedOptimal(Law):
 
     def __init__(self, site: DampersSite, tuned: Numbers):
         super().__init__(site, tuned)
-        self._gain = regulator(site, Weights(self.accel, self.effort, self.lead_ms))
+        self._gain = regulator(site, LqrWeights(self.accel, self.effort, self.lead_ms))
 
     def wanted(self, readings: Readings) -> np.ndarray:
         """The force that the regulator wants, ``lead_ms`` from now with the present forces until then, ``(…, d)``."""

@@ -69,7 +69,7 @@ class ModelPredictive(Controller):
         self._static = np.array([gate.static for gate in site.gates])
         self._full_m = np.array([tank.full_m for tank in site.tanks])
         self._lengths = [max(1, round(minutes / self._decision_min)) for minutes in search.segments_min]
-        self._ids = Path(self._branch.folder.name)
+        self._folder = Path(self._branch.folder.name)
         self.reset()
 
     def reset(self) -> None:
@@ -79,14 +79,14 @@ class ModelPredictive(Controller):
         self._age = 0
         self._rng = np.random.default_rng(0)
         self._plan = np.tile(self._static, (len(self._lengths), 1))
-        self._before: np.ndarray | None = None
+        self._started = False
         self._since_plan: float = self._search.replan_min
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """Settings ``(N, 1)``: the first part of the plan."""
-        if self._before is not None:
+        if self._started:
             self._follow(readings)
-        self._before = readings["setting"].copy()
+        self._started = True
         if self._since_plan >= self._search.replan_min:
             self._since_plan = 0
             self._plan = self._replan(readings)
@@ -95,7 +95,7 @@ class ModelPredictive(Controller):
 
     def _follow(self, readings: Readings) -> None:
         """Bring the model to the present: one decision with the measured rain and the gates as they stood."""
-        hot = self._ids / f"hot{self._age % 2}.hsf"
+        hot = self._folder / f"hot{self._age % 2}.hsf"
         rain = np.nan_to_num(readings["rain_mmh"])[None, :]
         tide = self._tide_ahead(readings)
         run = Run(self._hot, self._time, readings["setting"][None, :], rain, None if tide is None else tide[:1], hot)

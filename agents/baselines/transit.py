@@ -19,11 +19,16 @@ from envs.core.readings import Readings
 from envs.core.world import Controller, Observation, Requests
 from envs.transit.dispatch import Dispatch
 from envs.transit.site import TransitSite
-from envs.transit.standby import USUAL as RECKONING
-from envs.transit.standby import Reckoning
+from envs.transit.standby import USUAL_STANDBY, StandbyModel
 from envs.transit.targets import NOTHING, available, demand_weights, scores_of, standby
-from envs.transit.urgency import USUAL as HASTE
-from envs.transit.urgency import Haste, urgency
+from envs.transit.urgency import USUAL_URGENCY, UrgencyRule, urgency
+
+BATCH_S = 15.0
+"""Seconds for which `batch` gathers requests."""
+
+PERIOD_S = 300.0
+"""Seconds between two rebalancings in proportion to demand, tuned on training days (`training.tuning.transit`); shorter
+periods are worse."""
 
 
 class Local(Controller):
@@ -68,18 +73,9 @@ def insertion(site: TransitSite) -> Controller:
     return Local(Dispatch("insertion", site.costs.tuple))
 
 
-BATCH_S = 15.0
-"""Seconds for which `batch` gathers requests."""
-
-
 def batched(site: TransitSite) -> Controller:
     """Requests gathered and assigned together, by a set partition over trips of one or two parties (HiGHS)."""
     return Local(Dispatch("batch", site.costs.tuple, batch_s=BATCH_S))
-
-
-PERIOD_S = 300.0
-"""Seconds between two rebalancings in proportion to demand, tuned on training days (`training.tuning.transit`); shorter
-periods are worse."""
 
 
 class _Rebalancing(Controller):
@@ -187,19 +183,19 @@ class Standby(Controller):
 
     Args:
         site: the service.
-        reckoning: parameters of the expected wait.
-        haste: parameters of the urgency.
+        model: parameters of the expected wait.
+        rule: parameters of the urgency.
     """
 
     name = "standby"
 
-    def __init__(self, site: TransitSite, reckoning: Reckoning = RECKONING, haste: Haste = HASTE):
-        self.site, self._reckoning, self._haste = site, reckoning, haste
+    def __init__(self, site: TransitSite, model: StandbyModel = USUAL_STANDBY, rule: UrgencyRule = USUAL_URGENCY):
+        self.site, self._model, self._rule = site, model, rule
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """Scores and urgency, ``(N, 2)``."""
-        vehicles = standby(self.site, readings, self._reckoning)
-        return _settings(vehicles + NOTHING, urgency(self.site, readings, self._haste))
+        vehicles = standby(self.site, readings, self._model)
+        return _settings(vehicles + NOTHING, urgency(self.site, readings, self._rule))
 
 
 class Even(_Rebalancing):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import gymnasium
@@ -114,7 +115,8 @@ class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
         self.agents: list[str] = []
         self._seeds = SeedStream(self.loop.scenario, seed)
         one = self.loop.action_space
-        self._action_spaces = {agent: _copy(one) for agent in self.possible_agents}
+        # each agent's own, so that seeding one does not seed the others
+        self._action_spaces = {agent: deepcopy(one) for agent in self.possible_agents}
         self._observation_spaces = {agent: self._observation_space() for agent in self.possible_agents}
         shape = self.loop.features.state_shape
         self.state_space = spaces.Box(-np.inf, np.inf, shape, np.float32)
@@ -280,13 +282,6 @@ class CityGymEnv(gymnasium.Env[np.ndarray, Any]):
 def _need_readings(loop: ControlLoop, asked: str) -> None:
     if not loop.readings:
         raise CityloopError(f"no episode has begun: call reset() before {asked}")
-
-
-def _copy(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """A copy of a space: each agent has its own, so that seeding one does not seed the others."""
-    from copy import deepcopy
-
-    return deepcopy(space)
 
 
 def _joint(space: spaces.Space[Any], n: int) -> spaces.Space[Any]:

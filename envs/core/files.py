@@ -26,8 +26,8 @@ T = TypeVar("T")
 DRAFT = ".tmp"
 """Suffix of unfinished files; one that remains was left by a process that was killed."""
 
-HERE, EXCHANGE = -100, 2
-"""AT_FDCWD and RENAME_EXCHANGE of Linux's renameat2."""
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+"""Of Linux's renameat2: paths are relative to the working directory; swap the two."""
 
 
 def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
@@ -108,7 +108,7 @@ def exchange(one: Path, other: Path) -> None:
         OSError: if they cannot be renamed; both are then unchanged.
     """
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux
-    if rename is not None and rename(HERE, os.fsencode(one), HERE, os.fsencode(other), EXCHANGE) == 0:
+    if rename is not None and rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
         return
     aside = one.with_name(f".{one.name}.{os.getpid()}.{secrets.token_hex(4)}{DRAFT}")
     other.rename(aside)
@@ -139,7 +139,7 @@ def replace_folder(folder: Path, new: Path) -> None:
     sync_folder(folder.parent)
 
 
-def placed(path: Path | str, folder: Path) -> Path:
+def path_in(path: Path | str, folder: Path) -> Path:
     """A path from a user's file, with ``~`` expanded.
 
     Args:

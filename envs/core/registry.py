@@ -18,7 +18,7 @@ from gymnasium import Space
 from envs.core.conditions import Condition
 from envs.core.consistency import Consistency
 from envs.core.errors import CityloopError
-from envs.core.files import placed
+from envs.core.files import path_in
 from envs.core.gauges import Gauges
 from envs.core.readings import Readings, Schema
 from envs.core.scenario import NAME, Scenario, read_yaml
@@ -234,4 +234,4 @@ def _resolve_paths(value: Any, folder: Path) -> Any:
     """Absolute path of a text, or of every text in a list."""
     if isinstance(value, list):
         return [_resolve_paths(v, folder) for v in value]
-    return str(placed(value, folder).resolve()) if isinstance(value, str) else value
+    return str(path_in(value, folder).resolve()) if isinstance(value, str) else value

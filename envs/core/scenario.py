@@ -17,9 +17,12 @@ from envs.core.frozen import Frozen, first_problem
 
 Split = Literal["train", "validation", "test"]
 
-
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 """Pattern of scenario names, which become parts of addresses and folders."""
+
+MOST_DECISIONS = 1_000_000
+"""Most decisions of an episode: two months of signals, or ten years of gates. A longer one is taken for a mistake, and
+would not fit into memory."""
 
 
 class SeedRange(Frozen):
@@ -47,7 +50,7 @@ class SeedRange(Frozen):
             raise CityloopError(f"seeds is {n}: give from 1 to {self.last - self.first + 1}, which this split has")
         return self.after(0, n)
 
-    def row(self, seed: int, n: int) -> int:
+    def wrapped(self, seed: int, n: int) -> int:
         """First of ``n`` consecutive seeds that all lie in the range: ``seed``, wrapped around into the range.
 
         Raises:
@@ -87,11 +90,6 @@ class Seeds(Frozen):
         """The split of a seed; None if it lies in none."""
         splits: tuple[Split, ...] = ("test", "validation", "train")
         return next((name for name in splits if seed in getattr(self, name)), None)
-
-
-MOST_DECISIONS = 1_000_000
-"""Most decisions of an episode: two months of signals, or ten years of gates. A longer one is taken for a mistake, and
-would not fit into memory."""
 
 
 class Scenario(Frozen):

@@ -41,8 +41,8 @@ class Site(Frozen):
 
     @property
     def hash(self) -> str:
-        """Short content hash of all fields but the history, name included; at equal sites commands mean the same."""
-        content = self.model_dump_json(exclude=self.history)
+        """Short content hash of all fields but `unhashed`, name included; at equal sites commands mean the same."""
+        content = self.model_dump_json(exclude=self.unhashed)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
@@ -51,8 +51,8 @@ class Site(Frozen):
         return self.agents
 
     @property
-    def history(self) -> Any:
-        """Fields that come from past observation (pydantic's ``exclude``), and are not part of the hash."""
+    def unhashed(self) -> Any:
+        """Fields that do not change what a command means, left out of the hash (pydantic's ``exclude``); None: none."""
         return None
 
     def save(self, path: Path) -> None:

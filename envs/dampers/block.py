@@ -76,9 +76,7 @@ class Block:
         frame = building.frame.softened(factor) if (factor != 1.0).any() else building.frame
         wind_load = wind_load_coefficients(scenario, building)
         self._ground = float(wind_load is None)  # 0: the ground is at rest in the wind
-        self._plant = Structure(
-            building, self._dt_s, frame, dtype=self.dtype, devices=float(mounted), wind_load=wind_load
-        )
+        self._plant = Structure(building, self._dt_s, frame, dtype=self.dtype, exerting=mounted, wind_load=wind_load)
         self._alive = faults.alive.astype(self.dtype) * building.device.full_v
         self._sensors = SensorModel(self.site, scenario.bits, seeds, faults)
         self._shake(seeds, frame)
@@ -160,7 +158,7 @@ class Block:
         return self.readings
 
     def kpis(self) -> list[dict[str, float]]:
-        """Indicators of each episode so far."""
+        """Indicators of each episode so far, without ``fatigue_ratio``: counting cycles would slow training."""
         rest_m = np.abs(self._plant.now(self._state, self.loads[:1])[: self.building.frame.floors]).max(axis=0)
         return self.tally.kpis(self._dissipated_j, rest_m)
 

@@ -6,7 +6,7 @@ from envs.core.conditions import Condition
 from envs.core.readings import Readings
 from envs.dampers.site import DampersSite
 
-SILENT_S = 5.0
+ALARM_SILENT_S = 5.0
 """Time without valid sensor samples from which a damper is reported."""
 
 
@@ -20,7 +20,7 @@ def conditions(site: DampersSite, readings: Readings) -> list[Condition]:
             text = f"storey {storey[1:]} drifted {drift_mm:.1f} mm by estimate, beyond {capacity_mm:.1f} mm: inspect it"
             found.append(Condition(f"drift:{storey}", "high", text, storey))
     for agent, silent_s in zip(site.agents, readings["silent_s"].tolist(), strict=True):
-        if silent_s >= SILENT_S:
+        if silent_s >= ALARM_SILENT_S:
             text = f"damper {agent} has not been heard, or not believed, for {silent_s:.0f} s"
             found.append(Condition(f"silent:{agent}", "medium", text, agent))
     return found

@@ -70,7 +70,7 @@ SLOPE = 3.0
 """Exponent m of life N = a Δ^-m (Basquin) over ranges of drift."""
 
 
-def severity(history: Iterable[float]) -> float:
+def relative_damage(history: Iterable[float]) -> float:
     """Sum of cycles weighted by their range to the power `SLOPE`: Miner's sum up to the constant a, for ratios.
 
     Stress is taken as proportional to the history.

@@ -16,7 +16,7 @@ from envs.core.readings import Readings
 from envs.core.world import Observation
 from envs.dampers.device import Array
 from envs.dampers.frame import drift_sums
-from envs.dampers.regulator import Weights, level_for_force, regulator
+from envs.dampers.regulator import LqrWeights, level_for_force, regulator
 from envs.dampers.site import DampersSite
 
 DAMPER_FEATURES = (
@@ -49,9 +49,9 @@ NEIGHBOUR_FEATURES = ("drift_now", "rate_now", "force_now", "level", "above_now"
 """Columns of the part ``neighbours``: means over the dampers of adjacent storeys, and half their number."""
 
 REGULATORS = {
-    "now": Weights(accel=0.03, effort=1.7, lead_ms=1.0),  # commands without delay: found by a search
-    "soon": Weights(accel=0.03, effort=1.7, lead_ms=7.0),  # commands delayed by 5 ms: those of "now", and more lead
-    "late": Weights(accel=0.2, effort=2.1, lead_ms=15.0),  # commands delayed by 10 ms: found by a search
+    "now": LqrWeights(accel=0.03, effort=1.7, lead_ms=1.0),  # commands without delay: found by a search
+    "soon": LqrWeights(accel=0.03, effort=1.7, lead_ms=7.0),  # commands delayed by 5 ms: those of "now", and more lead
+    "late": LqrWeights(accel=0.2, effort=2.1, lead_ms=15.0),  # commands delayed by 10 ms: found by a search
 }
 """Regulators whose wanted forces are features, named by the delay of commands; the searches were for LQG on the
 six-storey frame."""

@@ -13,6 +13,9 @@ import numpy as np
 
 Vector = Sequence[float] | np.ndarray
 
+CRITICAL = 1e-9
+"""Distance from critical damping within which a damping ratio counts as critical."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -145,10 +148,6 @@ def first_order_hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndar
     moved = _exponential(both)
     held, slope = moved[:n, n : n + m], moved[:n, n + m :]
     return moved[:n, :n], held - slope, slope
-
-
-CRITICAL = 1e-9
-"""Distance from critical damping within which a damping ratio counts as critical."""
 
 
 def modal_response(

@@ -14,7 +14,7 @@ from envs.core.readings import Readings
 from envs.core.world import Commands, Intervention, Requests, as_numbers
 from envs.dampers.site import DampersSite
 
-SILENT_S = 0.1
+DOUBT_SILENT_S = 0.1
 """A damper gets the safe level once no valid stroke or force came for this long, or its sensors are not believed
 (`plausibility.py`)."""
 
@@ -57,7 +57,9 @@ class DampersGuard:
         why = np.where(none, NO_REQUEST, RANGE * (level != asked))
         # NaN compares false, so a silent sensor is "not within"; one lost sample is no doubt yet.
         force, stroke = np.abs(readings["force_est_n"]), np.abs(readings["stroke_mm"])
-        doubt = ~(readings["silent_s"] < SILENT_S) | ~np.isfinite(readings["rate_est_mm_s"]).all(axis=-1, keepdims=True)
+        doubt = ~(readings["silent_s"] < DOUBT_SILENT_S) | ~np.isfinite(readings["rate_est_mm_s"]).all(
+            axis=-1, keepdims=True
+        )
         level, why = _put(level, why, doubt, safe, IN_DOUBT)
         level, why = _put(level, why, (stroke > self._stroke_mm) & ~doubt, 1.0, STROKE)
         level, why = _put(level, why, (force > self._rated_n) & (level > now), now, FORCE)

@@ -9,24 +9,14 @@ any other plant gradients pass through the tensor code.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
-from envs.core.numba_cache import forget_stale
 from envs.dampers.building import Building
-
-forget_stale(Path(__file__).parent)
-
-FAST = {"contract", "reassoc", "nsz"}
-"""Sums may be reordered and contracted with products; NaN is preserved."""
-
-within = njit(cache=True, fastmath=FAST, no_cfunc_wrapper=True, no_cpython_wrapper=True)
-"""Decorator of functions that only compiled code calls."""
+from envs.dampers.jit import compiled, within
 
 
 class StepConstants(NamedTuple):
@@ -137,7 +127,7 @@ def _product(matrix, rows, x, force, load, out):  # type: ignore[no-untyped-def]
                 out[i, e] += row[m + j] * force[j, e]
 
 
-@njit(cache=True, fastmath=FAST, no_cfunc_wrapper=True)
+@compiled
 def _forward(  # type: ignore[no-untyped-def]
     x, u, z, before, after, rest, loads, matrix, unit, storeys, counts, device, norm, x_end, u_end, z_end, f_end, powers
 ):
@@ -170,7 +160,7 @@ def _choose(before, after, rest, step, volts):  # type: ignore[no-untyped-def]
             volts[k, e] = before[k, e] if step < rest[e] else after[k, e]
 
 
-@njit(cache=True, fastmath=FAST, no_cfunc_wrapper=True)
+@compiled
 def _backward(  # type: ignore[no-untyped-def]
     x, u, z, before, after, rest, loads, matrix, unit, storeys, counts, device, norm,
     of_x, of_u, of_z, of_force, of_powers, dx, du, dz, dbefore, dafter,

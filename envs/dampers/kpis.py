@@ -29,7 +29,7 @@ KPIS = {
     "dissipated_j": "energy that dampers took out of the building",
     "level": "mean command, as a share of full voltage (stands for the power of J14)",
     "residual_mm": "largest drift at the end",
-    "fatigue_ratio": "largest Miner's sum of any storey, slope 3 on rainflow ranges of drift, as a ratio",
+    "fatigue_ratio": "largest Miner's sum of any storey, slope 3 on rainflow ranges of drift, a ratio; not in training",
     "overloaded": "1 if a storey drifted beyond what it may bear",
 }
 """Indicator → definition."""

@@ -25,7 +25,7 @@ FORCE_DOUBT, GROUND_DOUBT = 0.01, 0.02
 MODEL_DOUBT = 0.005
 """Unmodelled acceleration of every floor, as a share of the typical one: stiffness is never known exactly."""
 
-MEMORY_S = 10.0
+PEAK_MEMORY_S = 10.0
 """Time constant of the decay of recent peaks."""
 
 
@@ -66,7 +66,7 @@ class Observer:
         self.site, frame = site, site.building.frame
         n, d = self.n, self.d = frame.floors, len(building.storeys)
         self.decision_s = site.timing.decision_ms / 1e3
-        self._forget = float(np.exp(-self.decision_s / MEMORY_S))
+        self._forget = float(np.exp(-self.decision_s / PEAK_MEMORY_S))
         drifts = drift_matrix(n)
         a, b = frame.continuous
         on_floors = -drifts.T[:, building.storeys]

@@ -16,8 +16,8 @@ from envs.dampers.site import DampersSite
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Weights of a regulator relative to that of drifts; all quantities are scaled by typical values.
+class LqrWeights:
+    """Weights of a linear quadratic regulator relative to that of drifts; all quantities are scaled by typical values.
 
     Attributes:
         accel: of absolute accelerations.
@@ -39,7 +39,7 @@ def actuated(site: DampersSite) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     return a, -b[:, :n] @ drifts.T[:, site.building.storeys], np.hstack([drifts, np.zeros((n, n))]), a[n:]
 
 
-def regulator(site: DampersSite, weights: Weights) -> np.ndarray:
+def regulator(site: DampersSite, weights: LqrWeights) -> np.ndarray:
     """Gains from readings to the wanted total force of each storey's dampers in N, ``(2n + d, d)``.
 
     Rows: drifts in mm, their rates in mm/s, and present forces in N, in the readings' units. The gain is that of the

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.core.scenario import Split
 from envs.dampers.scenarios import Conditions, DampersScenario, Variety
 from envs.dampers.site import DampersSite
 
 
 @dataclass(frozen=True)
-class EpisodeFaults:
+class DrawnFaults:
     """Faults in the episodes of ``E`` buildings that share their stiffness and delay.
 
     Attributes:
@@ -33,7 +32,7 @@ class EpisodeFaults:
 
 def draw_faults(
     scenario: DampersScenario, site: DampersSite, seeds: Sequence[int], given: Conditions | None = None
-) -> EpisodeFaults:
+) -> DrawnFaults:
     """Faults by the scenario's conditions, or, for training seeds, drawn from its variety.
 
     The first seed decides stiffness and delay, which are shared.
@@ -45,40 +44,38 @@ def draw_faults(
         given: conditions for all seeds, instead of the scenario's.
     """
     n, d = site.building.frame.floors, len(site.agents)
-    first, *_ = drawn = [_Draw(scenario, seed, given) for seed in seeds]
+    drawn, generators = zip(*(_conditions_of(scenario, seed, given) for seed in seeds), strict=True)
     alive = np.ones((d, len(seeds)), dtype=bool)
-    for column, one in zip(alive.T, drawn, strict=True):
-        column[one.rng.permutation(d)[: min(one.conditions.dead, d)]] = False
-    off = first.conditions.stiffness
-    return EpisodeFaults(
-        delay_ms=first.conditions.delay_ms,
-        factor=1.0 + off * first.rng.uniform(-1.0, 1.0, n),
-        dropout=np.array([one.conditions.dropout for one in drawn]),
-        noise=np.array([one.conditions.noise for one in drawn]),
+    for column, one, rng in zip(alive.T, drawn, generators, strict=True):
+        column[rng.permutation(d)[: min(one.dead, d)]] = False
+    return DrawnFaults(
+        delay_ms=drawn[0].delay_ms,
+        factor=1.0 + drawn[0].stiffness * generators[0].uniform(-1.0, 1.0, n),
+        dropout=np.array([one.dropout for one in drawn]),
+        noise=np.array([one.noise for one in drawn]),
         alive=alive,
     )
 
 
-class _Draw:
+def _conditions_of(
+    scenario: DampersScenario, seed: int, given: Conditions | None
+) -> tuple[Conditions, np.random.Generator]:
     """The conditions of one episode, and the generator that then draws the damper and the storeys."""
+    rng = np.random.default_rng([seed, 13])
+    own = _varied(scenario.variety, rng) if scenario.seeds.split(seed) == "train" else scenario.conditions
+    return own if given is None else given, rng
 
-    def __init__(self, scenario: DampersScenario, seed: int, given: Conditions | None):
-        self.rng = np.random.default_rng([seed, 13])
-        split: Split | None = scenario.seeds.split(seed)
-        says = scenario.conditions if split != "train" else self._varied(scenario.variety)
-        self.conditions = says if given is None else given
 
-    def _varied(self, variety: Variety) -> Conditions:
-        rng = self.rng
-        if rng.random() < variety.good:
-            return Conditions()
-        return Conditions(
-            delay_ms=float(rng.uniform(0, variety.delay_ms)),
-            dropout=float(rng.uniform(0, variety.dropout)),
-            noise=float(rng.uniform(1, variety.noise)),
-            dead=int(rng.random() < variety.dead),
-            stiffness=variety.stiffness,
-        )
+def _varied(variety: Variety, rng: np.random.Generator) -> Conditions:
+    if rng.random() < variety.good:
+        return Conditions()
+    return Conditions(
+        delay_ms=float(rng.uniform(0, variety.delay_ms)),
+        dropout=float(rng.uniform(0, variety.dropout)),
+        noise=float(rng.uniform(1, variety.noise)),
+        dead=int(rng.random() < variety.dead),
+        stiffness=variety.stiffness,
+    )
 
 
 class SensorModel:
@@ -91,7 +88,7 @@ class SensorModel:
         faults: factor on the noise, and share of lost samples.
     """
 
-    def __init__(self, site: DampersSite, bits: int, seeds: Sequence[int], faults: EpisodeFaults):
+    def __init__(self, site: DampersSite, bits: int, seeds: Sequence[int], faults: DrawnFaults):
         self._rng = np.random.default_rng([*seeds, 17])
         self._spread = site.sample_noise[:, None] * faults.noise
         self._range = site.sample_range[:, None]

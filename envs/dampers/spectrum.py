@@ -11,6 +11,9 @@ from envs.dampers.frame import first_order_hold
 G = 9.80665
 """Standard gravity in m/s²."""
 
+DAMPING = 0.05
+"""Share of critical damping of a spectrum's oscillators."""
+
 LONG_S = 8.0
 """Long-period transition T_L of the design spectrum."""
 
@@ -27,14 +30,13 @@ EDGE_S = 0.5
 """Longest taper of a matched motion at either end."""
 
 
-def spectrum(ground: np.ndarray, dt_s: float, periods_s: np.ndarray, ratio: float = 0.05) -> np.ndarray:
+def spectrum(ground: np.ndarray, dt_s: float, periods_s: np.ndarray) -> np.ndarray:
     """Pseudo-acceleration response spectrum: ω² times the largest displacement of an oscillator, m/s², ``(periods,)``.
 
     Args:
         ground: acceleration in m/s², ``(T,)``.
         dt_s: between samples; it is linear between them.
-        periods_s: of the oscillators.
-        ratio: their share of critical damping.
+        periods_s: of the oscillators; their damping is `DAMPING`.
     """
     from scipy.signal import lfilter  # takes as long to import as all of ours together
 
@@ -45,14 +47,14 @@ def spectrum(ground: np.ndarray, dt_s: float, periods_s: np.ndarray, ratio: floa
         if fine > 1:
             times = np.arange(0, (len(ground) - 1) * dt_s + 1e-12, dt_s / fine)
             samples = np.interp(times, np.arange(len(ground)) * dt_s, ground)
-        driven, own, begin = _oscillator(float(period), dt_s / fine, ratio)
+        driven, own, begin = _oscillator(float(period), dt_s / fine)
         x, _ = lfilter(driven, own, samples, zi=samples[0] * begin)
         found.append((2 * np.pi / period) ** 2 * np.abs(x).max())
     return np.array(found)
 
 
 @lru_cache(maxsize=1024)
-def _oscillator(period_s: float, dt_s: float, ratio: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _oscillator(period_s: float, dt_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """An oscillator's displacement under ground acceleration linear between samples, as an exact filter.
 
     x_{k+1} = M x_k + p u_k + r u_{k+1}, and M² = tr(M) M − det(M), so that displacements follow one recursion.
@@ -62,7 +64,7 @@ def _oscillator(period_s: float, dt_s: float, ratio: float) -> tuple[np.ndarray,
     """
     omega = 2 * np.pi / period_s
     moved, now, then = first_order_hold(
-        np.array([[0.0, 1.0], [-(omega**2), -2 * ratio * omega]]), np.array([[0.0], [-1.0]]), dt_s
+        np.array([[0.0, 1.0], [-(omega**2), -2 * DAMPING * omega]]), np.array([[0.0], [-1.0]]), dt_s
     )
     trace, det = np.trace(moved), np.linalg.det(moved)
     p, r, mp, mr = (float(column[0, 0]) for column in (now, then, moved @ now, moved @ then))

@@ -52,7 +52,7 @@ class Structure:
         frame: instead of the building's own, e.g. a softened one; its storeys yield in proportion.
         dampers: whether they are mounted.
         dtype: of all arrays.
-        devices: factor on the number of devices; 0: dampers exert no force.
+        exerting: whether mounted dampers exert any force.
         wind_load: forces on floors in N per m/s of gust, ``(n,)``, with the ground at rest; None: the load is the
             ground's acceleration in m/s².
 
@@ -67,7 +67,7 @@ class Structure:
         frame: Frame | None = None,
         dampers: bool = True,
         dtype: Any = np.float64,
-        devices: float = 1.0,
+        exerting: bool = True,
         wind_load: np.ndarray | None = None,
     ):
         self.building, self.dt_s, self.dtype = building, dt_s, dtype
@@ -75,7 +75,7 @@ class Structure:
         n = self.n = self.frame.floors
         self.storeys = building.storeys if dampers else np.zeros(0, dtype=int)
         self.d = len(self.storeys)
-        self._counts = (devices * building.counts[:, None]).astype(dtype)
+        self._counts = (float(exerting) * building.counts[:, None]).astype(dtype)
         self.yields = building.hysteresis is not None
         drifts = drift_matrix(n)
         elastic, hysteretic = self.frame, np.zeros((n, 0))

@@ -12,7 +12,7 @@ from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.world import Commands, World
 from envs.dampers.block import Block
-from envs.dampers.fatigue import severity
+from envs.dampers.fatigue import relative_damage
 from envs.dampers.kpis import BARE
 from envs.dampers.scenarios import DampersScenario
 from envs.dampers.site import DampersSite
@@ -60,7 +60,8 @@ class DampersWorld(World):
         self._drifts.append(self.block.truth["drift_m"][0])
         if self.block.done:
             mounted, bare = (
-                [severity(one) for one in each] for each in (np.transpose(self._drifts), self.block.uncontrolled_m[0])
+                [relative_damage(one) for one in each]
+                for each in (np.transpose(self._drifts), self.block.uncontrolled_m[0])
             )
             most = max(*bare, LEAST_FATIGUE_M3)
             self._fatigue = {f"{k + 1}": value / most for k, value in enumerate(mounted)}

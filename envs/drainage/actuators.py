@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 
 import numpy as np
-from numba import boolean, njit, void
+from numba import boolean, void
 from numba import float64 as real
 from numba import int64 as whole
 
 from envs.core.readings import Readings
+from envs.drainage.jit import compiled
 from envs.drainage.readings import READINGS
 
 DAY_S = 86400.0
@@ -65,7 +66,7 @@ class Actuators:
 _values, _table = real[::1], real[:, ::1]
 
 
-@njit(whole(_values, boolean[::1], real, _table, _values), cache=True)
+@compiled(whole(_values, boolean[::1], real, _table, _values))
 def _move(wanted: np.ndarray, free: np.ndarray, now_s: float, drives: np.ndarray, moved: np.ndarray) -> int:
     """Move free gates towards other settings; the last two arrays are changed. The number of gates that moved."""
     count = 0
@@ -78,7 +79,7 @@ def _move(wanted: np.ndarray, free: np.ndarray, now_s: float, drives: np.ndarray
     return count
 
 
-@njit(void(_values, _table), cache=True)
+@compiled(void(_values, _table))
 def _forget(moved: np.ndarray, drives: np.ndarray) -> None:
     """Take movements off the count of the day; ``moved``: how far each gate had moved."""
     for k in range(len(moved)):
@@ -86,7 +87,7 @@ def _forget(moved: np.ndarray, drives: np.ndarray) -> None:
             drives[MOVES, k] -= 1.0
 
 
-@njit(void(real, _table, _table), cache=True)
+@compiled(void(real, _table, _table))
 def _report(now_s: float, drives: np.ndarray, report: np.ndarray) -> None:
     """Fill in the drives' rows, with the seconds of rest in place of the time of the last movement."""
     for k in range(drives.shape[1]):

@@ -7,19 +7,16 @@ compiled code (numba), as they are needed at every decision.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
-from numba import float32, from_dtype, njit, types, void
+from numba import float32, from_dtype, types, void
 from numba import float64 as real
 from numba import int64 as whole
 
-from envs.core.numba_cache import forget_stale
 from envs.core.readings import Readings
 from envs.core.world import Observation
+from envs.drainage.jit import compiled
 from envs.drainage.site import LEADS_MIN, DrainageSite, Gate
-
-forget_stale(Path(__file__).parent)
 
 GATE_FEATURES = (
     "known",
@@ -131,7 +128,7 @@ def _facts(gate: Gate) -> tuple[float, ...]:
 _column, _table = types.Array(real, 1, "A", readonly=True), float32[:, ::1]
 
 
-@njit(void(_column, _column, real[:, ::1], _table, whole), cache=True)
+@compiled(void(_column, _column, real[:, ::1], _table, whole))
 def _fill_weather(
     rain_mmh: np.ndarray, forecast_mm: np.ndarray, shares: np.ndarray, columns: np.ndarray, first: int
 ) -> None:
@@ -158,7 +155,7 @@ def _fill_weather(
         columns[k, first + 1] = everywhere / max(heard, 1)
 
 
-@njit(cache=True)
+@compiled
 def _filling(tank: int, depth_m: np.ndarray, tanks: np.ndarray) -> tuple[float, float]:
     """Whether a tank's level is known, and how full it is."""
     if tank < 0 or np.isnan(depth_m[tank]):
@@ -166,7 +163,7 @@ def _filling(tank: int, depth_m: np.ndarray, tanks: np.ndarray) -> tuple[float, 
     return 1.0, depth_m[tank] / tanks[tank].full_m
 
 
-@njit(cache=True)
+@compiled
 def _lead(tank: int, depth_m: np.ndarray, tanks: np.ndarray) -> float:
     """How much fuller a tank is than the fullest other with a gate and a known level; 0 if there is none."""
     fill, rival = _filling(tank, depth_m, tanks)[1], -1.0
@@ -177,7 +174,7 @@ def _lead(tank: int, depth_m: np.ndarray, tanks: np.ndarray) -> float:
     return fill - rival if rival >= 0.0 else 0.0
 
 
-@njit(void(*[_column] * 7, from_dtype(GATE_FACTS)[::1], from_dtype(TANK)[::1], real[:, ::1], real, _table), cache=True)
+@compiled(void(*[_column] * 7, from_dtype(GATE_FACTS)[::1], from_dtype(TANK)[::1], real[:, ::1], real, _table))
 def _fill(
     depth_m: np.ndarray,
     setting: np.ndarray,

@@ -10,12 +10,13 @@ from __future__ import annotations
 from math import isnan
 
 import numpy as np
-from numba import boolean, from_dtype, int8, njit, types, void
+from numba import boolean, from_dtype, int8, types, void
 from numba import float64 as real
 from numba import int64 as whole
 
 from envs.core.readings import Readings
 from envs.core.world import Commands, Intervention, Requests, as_numbers
+from envs.drainage.jit import compiled
 from envs.drainage.site import NEARLY_FULL, DrainageSite, Gate
 
 DRY_M = 0.05
@@ -110,7 +111,7 @@ def _bounds(gate: Gate, site: DrainageSite) -> tuple[float, ...]:
     return (gate.tank, gate.tide, gate.kind == "pump", gate.static, gate.fail_safe, *depths)
 
 
-@njit(cache=True)
+@compiled
 def _setting(
     asked: float,
     now: float,
@@ -139,7 +140,7 @@ def _setting(
     return wanted, why
 
 
-@njit(cache=True)
+@compiled
 def _lets_go(k: int, wanted: np.ndarray, unsafe: np.ndarray, gates: np.ndarray) -> bool:
     """Whether a full tank's gate is to open: its safe ones are all shut, and the static plan opens none wider."""
     for j in range(len(gates)):
@@ -154,7 +155,7 @@ _column, _row = types.Array(real, 1, "A", readonly=True), real[::1]
 _rows = real[:, ::1]
 
 
-@njit(boolean(*[_column] * 5, _row, _row, int8[::1], from_dtype(GATE_BOUNDS)[::1], _column), cache=True)
+@compiled(boolean(*[_column] * 5, _row, _row, int8[::1], from_dtype(GATE_BOUNDS)[::1], _column))
 def _limit(
     now: np.ndarray,
     still_s: np.ndarray,
@@ -202,7 +203,7 @@ def _limit(
     return ruled
 
 
-@njit(void(_rows, _rows, _rows, int8[:, ::1], from_dtype(GATE_BOUNDS)[::1], whole, _column), cache=True)
+@compiled(void(_rows, _rows, _rows, int8[:, ::1], from_dtype(GATE_BOUNDS)[::1], whole, _column))
 def _limit_all(
     inputs: np.ndarray,
     asked: np.ndarray,

@@ -50,6 +50,16 @@ FILE_AT = {"TIMESERIES": 1, "RAINGAGES": 4, "TEMPERATURE": 0}
 OF_RAIN = ("RAINFALL", "RUNOFF", "RDII")
 """Kinds of files with rain, runoff or RDII that replace the input's own."""
 
+VARIABLES = ("VARIABLE", "EXPRESSION")
+KEYWORDS = (*VARIABLES, "RULE", "IF", "AND", "OR", "THEN", "ELSE", "PRIORITY")
+"""What rows of rules begin with; variables belong to no rule."""
+
+IDEAL_PUMP = ("*", "ON")
+"""Curve and status of a pump whose row has only its name and its nodes."""
+
+DRY_SERIES = "cityloop_dry"
+"""Name of a series without rain, for gauges whose rain is set at run time."""
+
 CMS_PER_UNIT = {
     "CFS": FOOT_M**3,
     "GPM": 6.30902e-5,
@@ -205,17 +215,6 @@ class Inp:
         """Write the input to another file."""
         parts = [f"[{section}]\n" + "\n".join(lines) + "\n" for section, lines in self._lines.items()]
         path.write_text("\n".join(parts), encoding="utf-8")
-
-
-VARIABLES = ("VARIABLE", "EXPRESSION")
-KEYWORDS = (*VARIABLES, "RULE", "IF", "AND", "OR", "THEN", "ELSE", "PRIORITY")
-"""What rows of rules begin with; variables belong to no rule."""
-
-IDEAL_PUMP = ("*", "ON")
-"""Curve and status of a pump whose row has only its name and its nodes."""
-
-DRY_SERIES = "cityloop_dry"
-"""Name of a series without rain, for gauges whose rain is set at run time."""
 
 
 def rain_elsewhere(inp: Inp) -> str | None:

@@ -12,9 +12,9 @@ from envs.core.errors import CityloopError
 from envs.core.warn_once import warn_once
 from envs.drainage.inp import LINK_SECTIONS, NODE_SECTIONS, Inp, ideal_pumps, seeping
 from envs.drainage.objectives import OBJECTIVES
-from envs.drainage.rain import series_start
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite, Gate, Link, Node, Tank
+from envs.drainage.swmm_time import series_start
 
 LOGGER = logging.getLogger(__name__)
 

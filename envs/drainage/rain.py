@@ -14,6 +14,7 @@ import numpy as np
 from envs.core.errors import CityloopError
 from envs.drainage.inp import INCH_MM, Inp, decoded, lines_of
 from envs.drainage.scenarios import DEPTHS_MM, LENGTHS_H, Design, Storms, Varied
+from envs.drainage.swmm_time import day_of, is_date, seconds_of
 
 BURSTS = (1, 4)
 """Range of the number of bursts of a storm, one to three; the end is excluded."""
@@ -266,7 +267,7 @@ def _fallen(
 
 def _interval_s(row: list[str]) -> float:
     try:
-        interval_s = _seconds(row[2])
+        interval_s = seconds_of(row[2])
     except ValueError:
         interval_s = 0.0
     if not interval_s > 0:
@@ -283,10 +284,10 @@ def _series(inp: Inp, name: str, start: datetime) -> tuple[np.ndarray, np.ndarra
         words = list(row)
         try:
             while words:
-                if _is_date(words[0]):
-                    since_s = (_day(words.pop(0)) - start).total_seconds()
+                if is_date(words[0]):
+                    since_s = (day_of(words.pop(0)) - start).total_seconds()
                 time, value, *words = words
-                times.append(since_s + _seconds(time))
+                times.append(since_s + seconds_of(time))
                 values.append(_amount(value))
         except ValueError:
             raise CityloopError(
@@ -305,36 +306,6 @@ def _amount(word: str) -> float:
     return value
 
 
-def _is_date(word: str) -> bool:
-    return "/" in word or "-" in word.lstrip("-")
-
-
-def _day(word: str) -> datetime:
-    """``month/day/year``, the month a number or its first three letters."""
-    text = word.replace("-", "/")
-    return datetime.strptime(text, "%b/%d/%Y" if text[:3].isalpha() else "%m/%d/%Y")
-
-
-def moment(inp: Inp, date: str, time: str) -> datetime:
-    """A moment that two options give; SWMM's defaults where they do not.
-
-    Raises:
-        CityloopError: if they cannot be understood.
-    """
-    day, clock = inp.options.get(date, "01/01/2004"), inp.options.get(time, "0:00")
-    try:
-        return _day(day) + timedelta(seconds=_seconds(clock))
-    except (ValueError, OverflowError):
-        raise CityloopError(f"{inp.path.name}: {date} {day} {time} {clock} is no moment: correct the options") from None
-
-
-def _seconds(word: str) -> float:
-    """``H:MM``, ``H:MM:SS`` or hours as a number, in seconds."""
-    if ":" in word:
-        return sum(float(part) * scale for part, scale in zip(word.split(":"), (3600, 60, 1), strict=False))
-    return 3600 * float(word)
-
-
 def look_often(inp: Inp, seconds: int) -> None:
     """Let SWMM evaluate rain at least once in each interval for which it is set: rain in between would be lost.
 
@@ -350,7 +321,7 @@ def look_often(inp: Inp, seconds: int) -> None:
     for option, default in STEPS.items():
         word = inp.options.get(option, default)
         try:
-            step_s = _seconds(word)
+            step_s = seconds_of(word)
         except ValueError:
             step_s = 0.0
         if not step_s > 0:
@@ -359,16 +330,3 @@ def look_often(inp: Inp, seconds: int) -> None:
         parts = next(parts for parts in range(max(least, 1), seconds + 1) if not seconds % parts)
         if seconds / parts != step_s:
             inp.set_options(**{option: timedelta(seconds=seconds // parts)})
-
-
-def series_start(inp: Inp, gauge_series: str) -> datetime:
-    """Beginning of a dated time series."""
-    row = next(iter(inp.series(gauge_series)), [])
-    if len(row) < 2 or not _is_date(row[0]):
-        raise CityloopError(f"{inp.path.name} has no dated time series {gauge_series!r}: correct key 'series'")
-    try:
-        return _day(row[0]) + timedelta(seconds=_seconds(row[1]))
-    except (ValueError, OverflowError):
-        raise CityloopError(
-            f"{inp.path.name}: time series {gauge_series} begins at {' '.join(row[:2])!r}: give month/day/year and H:MM"
-        ) from None

@@ -75,7 +75,7 @@ class Recorder:
             swmm = self._start(self._vast, Path(folder))
             try:
                 tanks, volumes = swmm.nodes(self._parts.names), [np.zeros(len(self._parts.names))]
-                self._settle(swmm, np.zeros(len(self._site.gates)))
+                self._set_gates(swmm, np.zeros(len(self._site.gates)))
                 weather = self.weather(seed)
                 for k in range(self._scenario.decisions):
                     self._advance(swmm, weather, k)
@@ -94,7 +94,7 @@ class Recorder:
                 rows = [(swmm.depths_m(tanks), swmm.flows_cms(outlets), swmm.flooded(tanks)[0])]
                 weather = self.weather(seed)
                 for k in range(self._scenario.decisions):
-                    self._settle(swmm, settings[k])
+                    self._set_gates(swmm, settings[k])
                     self._advance(swmm, weather, k)
                     rows.append((swmm.depths_m(tanks), swmm.flows_cms(outlets), swmm.flooded(tanks)[0]))
             finally:
@@ -107,7 +107,7 @@ class Recorder:
         self._gates, self._gauges = swmm.links(self._site.agents), swmm.gauges(self._site.gauges)
         return swmm
 
-    def _settle(self, swmm: Swmm, settings: np.ndarray) -> None:
+    def _set_gates(self, swmm: Swmm, settings: np.ndarray) -> None:
         swmm.set_settings(self._gates, np.array(settings, dtype=np.float64))
 
     def _advance(self, swmm: Swmm, weather: Weather, decision: int) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from numba import float64 as real
-from numba import njit, void
+from numba import void
 
+from envs.drainage.jit import compiled
 from envs.drainage.site import DrainageSite
 
 EVENT_M3 = 2500.0
@@ -46,7 +47,7 @@ class DrainageReward:
         return terms
 
 
-@njit(void(real, real, real, real[::1], real[:, ::1]), cache=True)
+@compiled(void(real, real, real, real[::1], real[:, ::1]))
 def _fill(overflow: float, sensitive: float, weight: float, moved: np.ndarray, terms: np.ndarray) -> None:
     """Fill a row each with what all gates share, and with the weighted movement of each."""
     for k in range(len(moved)):

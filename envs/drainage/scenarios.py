@@ -18,6 +18,7 @@ from envs.core.frozen import Frozen
 from envs.core.scenario import Scenario
 from envs.drainage.inp import Inp
 from envs.drainage.settings import Timing, Weights
+from envs.drainage.swmm_time import moment
 
 MOST_STORMS, MOST_H = 1000, 10_000
 """Largest number of an episode's storms; most hours between two, and before the first."""
@@ -273,8 +274,6 @@ def input_s(inp: Inp) -> float:
     Raises:
         CityloopError: if it ends before it begins.
     """
-    from envs.drainage.rain import moment
-
     if "END_DATE" not in inp.options:
         return 0.0
     start, end = (moment(inp, f"{key}_DATE", f"{key}_TIME") for key in ("START", "END"))

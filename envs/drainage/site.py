@@ -136,7 +136,7 @@ class DrainageSite(Site):
     start: datetime | None = None
 
     @property
-    def history(self) -> Any:
+    def unhashed(self) -> Any:
         """Map, other outlets, reward, SWMM input, and depths of alarms: none changes the meaning of a command."""
         kept = ("nodes", "links", "controllable", "drained", "weights", "input", "start")
         return {**dict.fromkeys(kept, True), "tanks": {"__all__": {"surcharge_m"}}}

@@ -34,12 +34,11 @@ class Basin:
         parts: its reservoirs.
         dt_s: seconds of a step of the balance.
         volume_m3: their volumes, ``(E, K)``.
-        let_out_cms: flow through each outlet in the last step, ``(E, O)``.
-        under_way: the same of earlier steps whose water is still on its way, the last first.
+        under_way: flow through each outlet in the last step and in those whose water is still on its way, the last
+            first, ``(E, O)`` each.
     """
 
     volume_m3: Tensor
-    let_out_cms: Tensor
     under_way: list[Tensor]
 
     def __init__(self, fit: Calibration, decision_s: float):
@@ -120,7 +119,7 @@ class Basin:
             more = (held - self.capacity_m3).clamp(min=0.0)
             spilled = spilled + more
             self.volume_m3 = held - more
-            self.let_out_cms, self.under_way = flow, [flow, *self.under_way][: self._memory]
+            self.under_way = [flow, *self.under_way][: self._memory]
         return spilled
 
 

@@ -1,8 +1,8 @@
 """A network's surrogate under control, for back-propagation: days of many events as one differentiable computation.
 
 Rain, forecasts, faults and the guard are the functions that the world and the loop run; the columns of `features.py`
-that depend on levels and gates are written again, on tensors (`view.py`). A gradient passes a guard that limits a
-request or holds it back as if it had not, and stops where the guard overrides it.
+that depend on levels and gates are written again, on tensors (`tensor_features.py`). A gradient passes a guard that
+limits a request or holds it back as if it had not, and stops where the guard overrides it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from envs.core.differentiable import Levels, Window
-from envs.drainage.actuators import DAY_S
+from envs.drainage.actuators import DAY_S, LEAST_MOVE
 from envs.drainage.calibration import calibrate
 from envs.drainage.features import DrainageFeatures
 from envs.drainage.guard import DEADBAND, RANGE, RATE, DrainageGuard
@@ -24,7 +24,7 @@ from envs.drainage.library import Days, Library
 from envs.drainage.network import load_site
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.surrogate import Basin
-from envs.drainage.view import View
+from envs.drainage.tensor_features import TensorFeatures
 
 LIBRARY = 2
 """Number of recorded days for each plant."""
@@ -32,12 +32,9 @@ LIBRARY = 2
 DAY_M3 = 1000.0
 """Added to a day's overflow under the static plan, so that small events do not count too much."""
 
-MOVED = 1e-6
-"""Least change of a setting that counts as a movement."""
-
 
 @dataclass(frozen=True)
-class Played:
+class PlayedDays:
     """Result of a policy so far.
 
     Attributes:
@@ -70,7 +67,7 @@ class Twin:
         self.agents = len(site.gates)
         self._guard = DrainageGuard(site)
         fit = calibrate(scenario, site)
-        self._basin, self._view = Basin(fit, scenario.decision_s), View(DrainageFeatures(site), fit.parts)
+        self._basin, self._features = Basin(fit, scenario.decision_s), TensorFeatures(DrainageFeatures(site), fit.parts)
         self.library = Library(scenario, site, fit, LIBRARY * num_envs, seed)
         self._rng = np.random.default_rng([seed, 19])
         self._first_m = torch.tensor(fit.parts.initial_m, dtype=torch.float32)
@@ -89,7 +86,7 @@ class Twin:
         cost = (cost + self._movement * played.movement).mean()
         return Window(cost, float(cost.detach()), decisions * self.num_envs * self.agents)
 
-    def play(self, policy: Levels, days: Days, decisions: int) -> Played:
+    def play(self, policy: Levels, days: Days, decisions: int) -> PlayedDays:
         """Result of a policy over the first decisions of some days; gates begin at their static settings."""
         basin, count = self._basin, len(days.volume_m3)
         basin.volume_m3, basin.under_way = days.volume_m3, list(days.under_way.unbind(dim=1))
@@ -101,9 +98,9 @@ class Twin:
             depth = basin.depth_m()
             heard = self._noisy(torch.where(days.stuck, self._first_m, depth), least=0.0)
             flow = self._noisy(basin.flow_cms(depth, settings)[:, : self.agents])
-            columns = self._view.columns(heard, ~days.silent, settings, still_s, flow, days.weather[:, k])
+            columns = self._features.columns(heard, ~days.silent, settings, still_s, flow, days.weather[:, k])
             readings = {
-                "depth_m": self._view.readings(np.where(days.silent, np.nan, heard.detach())),
+                "depth_m": self._features.readings(np.where(days.silent, np.nan, heard.detach())),
                 "setting": settings.detach().numpy().astype(np.float64),
                 "still_s": still_s,
                 "moves": moves[:k].sum(axis=0),
@@ -111,11 +108,11 @@ class Twin:
             wanted = self._guarded(policy({"gate": columns}), readings)
             before, settings = settings, torch.where(days.stuck_gate, settings, wanted)
             way = (settings - before).abs()
-            moves[k] = way.detach().numpy() > MOVED
+            moves[k] = way.detach().numpy() >= LEAST_MOVE
             still_s = np.where(moves[k] > 0, 0.0, still_s) + self.scenario.decision_s
             over = over + basin.advance(settings, days.inflow_cms[:, k])
             movement = movement + way.mean(dim=1)
-        return Played(over, movement)
+        return PlayedDays(over, movement)
 
     def _guarded(self, asked: Tensor, readings: dict[str, np.ndarray]) -> Tensor:
         """Requests after the guard."""

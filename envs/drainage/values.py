@@ -12,9 +12,10 @@ import llvmlite.binding as llvm
 import numpy as np
 import swmm.toolkit
 from numba import float64 as real
-from numba import int32, njit, types
+from numba import int32, types
 
 from envs.core.errors import CityloopError
+from envs.drainage.jit import compiled
 
 
 def _library() -> Path:
@@ -53,7 +54,7 @@ NODE, LINK, FLOODING, INFLOW = 0, 1000, 2000, 3000
 network at nodes, and volumes that came into them."""
 
 
-@njit(real(int32, _places, _places, _factors, _values), cache=True)
+@compiled(real(int32, _places, _places, _factors, _values))
 def advance_and_read(
     seconds: int, places: np.ndarray, kinds: np.ndarray, factors: np.ndarray, out: np.ndarray
 ) -> float:
@@ -80,7 +81,7 @@ def advance_and_read(
     return float(-wrong) if wrong else days[0]
 
 
-@njit(int32(_places, int32, _values), cache=True)
+@compiled(int32(_places, int32, _values))
 def node_results(nodes: np.ndarray, kind: int, out: np.ndarray) -> int:
     """Read one kind of ``NodeResult`` at nodes; SWMM's error code, or 0."""
     wrong = 0
@@ -89,7 +90,7 @@ def node_results(nodes: np.ndarray, kind: int, out: np.ndarray) -> int:
     return wrong
 
 
-@njit(int32(_places, int32, _values), cache=True)
+@compiled(int32(_places, int32, _values))
 def link_results(links: np.ndarray, kind: int, out: np.ndarray) -> int:
     """Read one kind of ``LinkResult`` at links; SWMM's error code, or 0."""
     wrong = 0
@@ -98,7 +99,7 @@ def link_results(links: np.ndarray, kind: int, out: np.ndarray) -> int:
     return wrong
 
 
-@njit(int32(_places, _values), cache=True)
+@compiled(int32(_places, _values))
 def node_inflows(nodes: np.ndarray, out: np.ndarray) -> int:
     """Volumes that came into nodes since the start; SWMM's error code, or 0."""
     wrong = 0
@@ -107,7 +108,7 @@ def node_inflows(nodes: np.ndarray, out: np.ndarray) -> int:
     return wrong
 
 
-@njit(int32(_places, _values, _values), cache=True)
+@compiled(int32(_places, _values, _values))
 def node_flooding(nodes: np.ndarray, volume: np.ndarray, hours: np.ndarray) -> int:
     """Volumes that left the network at nodes since the start, and for how long; SWMM's error code, or 0."""
     wrong, stats = 0, np.zeros(NODE_STATS)
@@ -117,7 +118,7 @@ def node_flooding(nodes: np.ndarray, volume: np.ndarray, hours: np.ndarray) -> i
     return wrong
 
 
-@njit(int32(_places, _values), cache=True)
+@compiled(int32(_places, _values))
 def set_links(links: np.ndarray, settings: np.ndarray) -> int:
     """Move gates, weirs and pumps; SWMM's error code, or 0."""
     wrong = 0
@@ -126,7 +127,7 @@ def set_links(links: np.ndarray, settings: np.ndarray) -> int:
     return wrong
 
 
-@njit(int32(_places, _values), cache=True)
+@compiled(int32(_places, _values))
 def set_gauges(gauges: np.ndarray, rates: np.ndarray) -> int:
     """Let it rain; SWMM's error code, or 0."""
     wrong = 0
@@ -135,7 +136,7 @@ def set_gauges(gauges: np.ndarray, rates: np.ndarray) -> int:
     return wrong
 
 
-@njit(int32(_places, _values), cache=True)
+@compiled(int32(_places, _values))
 def set_stages(outfalls: np.ndarray, levels: np.ndarray) -> int:
     """Set levels of receiving waters; SWMM's error code, or 0."""
     wrong = 0

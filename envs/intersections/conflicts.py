@@ -36,7 +36,7 @@ def right_of_way(connections: list[Any]) -> tuple[set[tuple[int, int]], set[tupl
     return foes, yields
 
 
-def mixed(connections: list[Any]) -> str:
+def mixed_link_error(connections: list[Any]) -> str:
     """Error if a signal index serves vehicles and pedestrians at once, as a sentence; empty if none does.
 
     Between two greens vehicles and pedestrians need different lights.
@@ -50,7 +50,7 @@ def mixed(connections: list[Any]) -> str:
     return f"link {', '.join(map(str, sorted(both)))} is of vehicles and walkers at once: {UNGROUP}"
 
 
-def crossed(light: str, connections: list[Any]) -> str:
+def crossing_signal_error(light: str, connections: list[Any]) -> str:
     """Error if another signal's greens conflict with this one's at the same node, as a sentence; else empty."""
     for node in dict.fromkeys(connection.getJunction() for connection in connections):
         ours = [c for c in connections if c.getJunction() is node]
@@ -75,7 +75,7 @@ def width_of(crossing: Any) -> float:
     return max(float(lane.getLength()) for lane in crossing.getLanes())
 
 
-def long_walk(connections: list[Any]) -> str:
+def long_walk_error(connections: list[Any]) -> str:
     """Error if pedestrians need longer to cross than a cabinet can report, as a sentence; else empty."""
     for connection in connections:
         crossing = crossing_of(connection)

@@ -6,20 +6,17 @@ Residuals of the rules are computed by compiled code (numba), as a service needs
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numba import boolean, from_dtype, njit, void
+from numba import boolean, from_dtype, void
 from numba import float64 as real
 from numba import int64 as whole
 
 from envs.core.consistency import Plausible, Rule
-from envs.core.numba_cache import forget_stale
 from envs.core.readings import Readings
+from envs.intersections.jit import compiled
 from envs.intersections.site import SignalSite, street_of
-
-forget_stale(Path(__file__).parent)
 
 HEADWAY_S = 1.2
 """Shortest headway of vehicles on a lane."""
@@ -140,10 +137,7 @@ class _Tick(NamedTuple):
     red_s: np.ndarray
 
 
-_compiled = njit(cache=True, boundscheck=True)
-
-
-@_compiled
+@compiled
 def _tick(values: np.ndarray, n: int, junctions: int) -> _Tick:
     """The vector's columns: five of all ``n`` approaches, three of all junctions, one of all movements."""
     signals = values[5 * n :]
@@ -160,14 +154,14 @@ def _tick(values: np.ndarray, n: int, junctions: int) -> _Tick:
     )
 
 
-@_compiled
+@compiled
 def _occupancy(now: _Tick, approaches: np.ndarray, out: np.ndarray) -> None:
     """Difference between the occupancy and the share of the capacity that the vehicles take."""
     for a in range(len(out)):
         out[a] = np.abs(now.occupancy[a] - np.minimum(now.count_veh[a] / approaches[a].capacity, 1.0))
 
 
-@_compiled
+@compiled
 def _speed(now: _Tick, approaches: np.ndarray, out: np.ndarray) -> None:
     """Speed, as a share of the limit, beyond the share of vehicles that move; of an empty approach, apart from 1."""
     for a in range(len(out)):
@@ -178,7 +172,7 @@ def _speed(now: _Tick, approaches: np.ndarray, out: np.ndarray) -> None:
         out[a] = np.abs(excess) if empty else excess
 
 
-@_compiled
+@compiled
 def _waiting(now: _Tick, then: _Tick, first: bool, seconds: float, interval_s: float, out: np.ndarray) -> None:
     """Waiting times without a queue, or that grew by more than those who stand can have waited, in intervals."""
     for a in range(len(out)):
@@ -188,7 +182,7 @@ def _waiting(now: _Tick, then: _Tick, first: bool, seconds: float, interval_s: f
         out[a] = waits / interval_s
 
 
-@_compiled
+@compiled
 def _conserved(
     now: _Tick,
     then: _Tick,
@@ -214,7 +208,7 @@ def _conserved(
         out[a] = beyond[approaches[a].arm]
 
 
-@_compiled
+@compiled
 def _clock(now: _Tick, then: _Tick, seconds: float, out: np.ndarray) -> None:
     """Seconds by which the age of a green that went on differs from the time that passed."""
     for j in range(len(out)):
@@ -223,7 +217,7 @@ def _clock(now: _Tick, then: _Tick, seconds: float, out: np.ndarray) -> None:
         out[j] = np.abs(now.green_s[j] - then.green_s[j] - seconds) if went_on else 0.0
 
 
-@_compiled
+@compiled
 def _signals(now: _Tick, of: np.ndarray, green: np.ndarray, out: np.ndarray) -> None:
     """1 where a movement's red age does not fit the stage that is green."""
     for m in range(len(out)):
@@ -234,14 +228,12 @@ def _signals(now: _Tick, of: np.ndarray, green: np.ndarray, out: np.ndarray) -> 
 _row, _places = real[::1], whole[::1]
 
 
-@njit(
+@compiled(
     void(
         *(_row, _row, boolean, real, real),
         *(from_dtype(APPROACH)[::1], _row, whole[:, ::1], _places, boolean[:, ::1]),
         *(real[:, ::1], _row, _row),
-    ),
-    cache=True,
-    boundscheck=True,
+    )
 )
 def _fill(
     values: np.ndarray,

@@ -69,7 +69,7 @@ def _flat(root: ET.Element) -> Iterator[ET.Element]:
 
 
 def _refuse_odd_rate(path: Path, flow: ET.Element) -> None:
-    """Refuse rates that are no positive numbers. SUMO does so only at its start, after rates are counted."""
+    """Refuse rates below 0, and periods not above 0. SUMO does so only at its start, after rates are counted."""
     for name in (*RATES, "period"):
         text = flow.get(name, "1")
         try:
@@ -77,8 +77,9 @@ def _refuse_odd_rate(path: Path, flow: ET.Element) -> None:
         except ValueError:
             rate = -1.0
         if not 0 <= rate < math.inf or (name == "period" and rate == 0):
+            bound = "above 0" if name == "period" else "from 0 on"
             raise CityloopError(
-                f"route file {path}: {name} of flow {flow.get('id')!r} is {text!r}: give a number above 0"
+                f"route file {path}: {name} of flow {flow.get('id')!r} is {text!r}: give a number {bound}"
             )
 
 

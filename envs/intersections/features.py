@@ -9,20 +9,17 @@ decision.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
-from numba import boolean, float32, from_dtype, njit, void
+from numba import boolean, float32, from_dtype, void
 from numba import float64 as real
 from numba import int64 as whole
 
-from envs.core.numba_cache import forget_stale
 from envs.core.readings import Readings
 from envs.core.world import Observation
+from envs.intersections.jit import compiled
 from envs.intersections.neighbours import Neighbours
 from envs.intersections.site import GREEN, Junction, SignalSite
-
-forget_stale(Path(__file__).parent)
 
 APPROACH_FEATURES = (
     "known",
@@ -171,7 +168,7 @@ class SignalFeatures:
 _row, _table = real[::1], float32[:, ::1]
 
 
-@njit(void(_row, _row, from_dtype(APPROACH)[::1], _row, real[:, ::1], _table), cache=True, boundscheck=True)
+@compiled(void(_row, _row, from_dtype(APPROACH)[::1], _row, real[:, ::1], _table))
 def _fill_approaches(
     values: np.ndarray,
     waiting: np.ndarray,
@@ -210,13 +207,11 @@ def _fill_approaches(
             exits[e, k] = 0.0 if np.isnan(share) else share
 
 
-@njit(
+@compiled(
     void(
         *(_row, boolean[:, ::1], float32[:, :], real[:, ::1]),
         *(whole[:, :, ::1], real[:, :, ::1], real[:, :, ::1], float32[:, :, ::1]),
-    ),
-    cache=True,
-    boundscheck=True,
+    )
 )
 def _fill_stages(
     values: np.ndarray,

@@ -13,8 +13,11 @@ from envs.core.cache import cache_folder
 from envs.core.sumo_programs import run_sumo_program
 
 BLOCK_M = 150
-DEMAND_S = 600
-VEHICLES_PER_ENTRY_H = 300
+"""Length of a block."""
+
+DEMAND_S, VEHICLES_PER_ENTRY_H = 600, 300
+"""Seconds of demand, and vehicles an hour at every entry."""
+
 WALK_DEMAND_S, WALK_VEHICLES_PER_ENTRY_H, WALKERS_H = 1200, 450, 900
 """Seconds of demand, vehicles an hour at every entry, and people who walk an hour, in grids with crossings."""
 

@@ -10,11 +10,11 @@ import numpy as np
 from envs.intersections.demand import scheduled_vehicles
 from envs.intersections.detection import Vehicles
 
-STUCK_S = 300.0
-"""Standstill that is gridlock, not a red light; the reward counts a shorter one, `detection.STUCK_S`."""
+GRIDLOCK_S = 300.0
+"""Standstill that is gridlock, not a red light."""
 
-STUCK_VEH = 10
-"""Number of vehicles stuck at once that is a gridlock."""
+GRIDLOCK_VEH = 10
+"""Number of vehicles that stand so long at once that is a gridlock."""
 
 LOCKED_SHARE = 0.5
 """Share of all vehicles that are stuck from which the network counts as locked, and the episode may end."""
@@ -40,7 +40,7 @@ class GridlockWatch:
     """Watches an episode for gridlock, and keeps the mean queue.
 
     Attributes:
-        gridlocked: whether `STUCK_VEH` vehicles or more have at some decision stood for `STUCK_S`.
+        gridlocked: whether `GRIDLOCK_VEH` vehicles or more have at some decision stood for `GRIDLOCK_S`.
         locked: whether, beside that, they were `LOCKED_SHARE` of all vehicles: nothing moves any more.
     """
 
@@ -51,8 +51,8 @@ class GridlockWatch:
     def see(self, vehicles: Vehicles) -> None:
         """Take in one decision."""
         self._standing.append(vehicles.standing_veh)
-        stuck = int((vehicles.waiting_s >= STUCK_S).sum())
-        if stuck >= STUCK_VEH:
+        stuck = int((vehicles.waiting_s >= GRIDLOCK_S).sum())
+        if stuck >= GRIDLOCK_VEH:
             self.gridlocked = True
             self.locked |= stuck >= LOCKED_SHARE * len(vehicles.waiting_s)
 

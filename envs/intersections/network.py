@@ -17,7 +17,14 @@ from envs.core.files import kept
 from envs.core.scene import Point, rounded
 from envs.core.sumo import GZIP, read_root, seconds
 from envs.core.warn_once import warn_once
-from envs.intersections.conflicts import crossed, crossing_of, long_walk, mixed, right_of_way, width_of
+from envs.intersections.conflicts import (
+    crossing_of,
+    crossing_signal_error,
+    long_walk_error,
+    mixed_link_error,
+    right_of_way,
+    width_of,
+)
 from envs.intersections.counts import Turns, turn_flows
 from envs.intersections.network_notes import Notes
 from envs.intersections.scenarios import SignalScenario
@@ -193,7 +200,11 @@ class _Builder:
         if not connections:
             return None
         try:
-            unfit = mixed(connections) or crossed(light.getID(), connections) or long_walk(connections)
+            unfit = (
+                mixed_link_error(connections)
+                or crossing_signal_error(light.getID(), connections)
+                or long_walk_error(connections)
+            )
             foes, yields = right_of_way(connections)
         except LookupError:  # sumolib finds no such link
             raise CityloopError(

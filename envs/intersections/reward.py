@@ -15,7 +15,6 @@ SCALE_VEH = 10.0
 NETWORK_SHARE = 0.3
 """Share of the network's mean delay that is charged to each junction, beside its own."""
 
-
 STUCK_WEIGHT = 3.0
 """Additional weight of a vehicle, beside its delay, once it has stood for `detection.STUCK_S`."""
 
@@ -23,8 +22,8 @@ STUCK_WEIGHT = 3.0
 class SignalReward:
     """Delay rate: the number of vehicles that a standstill would delay equally, Σ (1 - v / v_limit).
 
-    The integral over time of ``delay`` and ``backlog`` is the delay that is reported as a KPI, vehicles included that
-    cannot enter the network.
+    The integral over time of all delay in the network, vehicles included that cannot enter it, is the delay that is
+    reported as a KPI: that of ``network``, before its share. ``delay`` leaves out who has passed the last signal.
     Terms, each ``(N,)`` and negative:
         ``delay``: over all vehicles whose next signal is the junction, however far away.
         ``backlog``: vehicles that wait to enter on streets that lead to the junction.

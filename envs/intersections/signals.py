@@ -17,6 +17,15 @@ from envs.intersections.site import Junction, Phase, SignalSite
 HOLD_S = 1e6
 """Duration of a green in the written programs: it lasts until the next command."""
 
+OURS = "cityloop:"
+"""Prefix of the ids of programs that are written here: a network may have a program called `fixed`."""
+
+START = f"{OURS}start"
+"""The id of the SUMO program that shows the first stage."""
+
+LOOP = f"{OURS}loop:"
+"""Prefix of the ids of detectors that are written here."""
+
 
 @dataclass(frozen=True)
 class LocalProgram:
@@ -64,13 +73,6 @@ def transition(site: SignalSite, junction: Junction, old: int, new: int) -> list
     return [phase for phase in phases if phase.duration_s > 0]
 
 
-OURS = "cityloop:"
-"""Prefix of the ids of programs that are written here: a network may have a program called `fixed`."""
-
-START = f"{OURS}start"
-"""The id of the SUMO program that shows the first stage."""
-
-
 def program_id(old: int, new: int) -> str:
     """The id of the SUMO program that goes from one stage to another."""
     return f"{OURS}{old}>{new}"
@@ -79,10 +81,6 @@ def program_id(old: int, new: int) -> str:
 def local_id(local: LocalProgram) -> str:
     """The id of the SUMO program that a local program is written as."""
     return OURS + local.name
-
-
-LOOP = f"{OURS}loop:"
-"""Prefix of the ids of detectors that are written here."""
 
 
 def loop_id(stop: str) -> str:

@@ -294,7 +294,7 @@ class SignalSite(Site):
         return np.concatenate(blocks, axis=1)
 
     @property
-    def history(self) -> Any:
+    def unhashed(self) -> Any:
         """Historic counts, which only fixed-time plans use, shapes, which only maps use, and a regime that follows from
         the timing (RESCO's protocol is the one without all-red).
         """

@@ -40,7 +40,7 @@ ARM_FLOW = (0.4, 1.6)
 """Traffic of an arm's lane, as a multiple of what is usual in the town."""
 CRITICAL_FLOW_VEH_H = 480.0
 """Vehicles an hour and lane, of both streets together, that the town's busiest junction has to serve at the ends of the
-hour; with the peak in its middle, 603 over the whole hour."""
+hour; with the peak in its middle, 602 over the whole hour."""
 PEAK = 1.4
 """Demand in the middle of the hour as a multiple of that at its ends."""
 
@@ -179,7 +179,7 @@ def _write_demand(net_file: Path, out: Path, rng: np.random.Generator) -> None:
 
 
 def _critical(node: Any, through: Mapping[str, float]) -> float:
-    """Flow a lane that has to share the time of a junction: the heavier arm of each street, or all arms one by one."""
+    """Flow a lane that has to share the time of a junction: the heavier arm of each street."""
     arms = [
         (edge.getFromNode().getID().split("."), through[edge.getID()] / edge.getLaneNumber())
         for edge in node.getIncoming()

@@ -13,7 +13,7 @@ from envs.transit.site import TransitSite
 VEHICLES = ("idle_veh", "inbound_veh", "busy_veh")
 """Every vehicle on shift is one of these."""
 
-COUNTED = (*VEHICLES, "soon_veh", "aboard", "coming", "waiting", "booked", "requests", "refused", "expected")
+COUNTS = (*VEHICLES, "soon_veh", "aboard", "coming", "waiting", "booked", "requests", "refused", "expected")
 
 
 class TransitConsistency:
@@ -36,7 +36,7 @@ class TransitConsistency:
             "clock": Rule("service", "the service's clock does not fit the tick's", {"time_s": np.arange(1)}, 1.5),
         }
         scale = max(site.vehicles / n, 1.0)
-        self.plausible = {name: Plausible(scale, rest_low=0.0) for name in COUNTED} | {
+        self.plausible = {name: Plausible(scale, rest_low=0.0) for name in COUNTS} | {
             "expected": Plausible(scale, moves=False),
             "soon_s": Plausible(jumps=False, moves=False, imputable=False),
             "time_s": Plausible(jumps=False, moves=False, imputable=False),

@@ -17,7 +17,7 @@ FEW = 5
 """Least number of parties of a zone that is compared."""
 
 PARTS = 12
-"""Number of equal parts of an episode, of which some are busy and the others quiet."""
+"""Number of equal parts of the time until the last request, of which some are busy and the others quiet."""
 
 KPIS = {
     "wait_min": "wait of all parties, a refused one counted as 30 min: no policy gets better by refusing",
@@ -25,8 +25,8 @@ KPIS = {
     "wait_mean_min": "wait from the wanted time to boarding, mean over those picked up",
     "wait_median_min": "wait from the wanted time to boarding, median over those picked up",
     "wait_p95_min": "wait from the wanted time to boarding, 95th percentile over those picked up",
-    "busy_wait_min": "`wait_min` of who wants to go in the busiest quarter of the time: of twelve equal parts, three",
-    "quiet_wait_min": "`wait_min` of who wants to go in the rest of the time: of twelve equal parts, nine",
+    "busy_wait_min": "`wait_min` of the busiest three twelfths of the time until the last request",
+    "quiet_wait_min": "`wait_min` of the other nine twelfths of the time until the last request",
     "ride_min": "from boarding to arrival, mean",
     "walk_m": "on foot to the stop and from it, as the crow flies, mean over those picked up",
     "detour": "all rides together, divided by the same without detours or stops",
@@ -93,42 +93,84 @@ def indicators(
         margin_s: reserve that plans keep of a promise.
     """
     ledger = Ledger(log, riders)
-    picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
-    wait, ride = ledger.wait_s[picked] / 60, ledger.ride_s[picked] / 60
-    asked = int(picked.sum() + unserved.sum())
-    all_waits = wait.sum() + REFUSED_MIN * unserved.sum()
-    drove = log.kind == events.DROVE
-    metres, load = log.metres[drove], log.load[drove]
-    refusals = log.load[log.kind == events.REFUSED]
+    picked, drove = np.isfinite(ledger.picked_s) & ledger.steady, log.kind == events.DROVE
     shifts_s = np.clip(fleet.shift_s, 0.0, end_s)
     hours = float(np.sum(shifts_s[:, END] - shifts_s[:, BEGIN])) / 3600
-    zones = places(ledger, riders, zone_of, int(zone_of.max()) + 1)
-    waits, served = zones["wait_min"], zones["served_pct"]
     broken, missed = (
         float(broken_promises(log, fleet, riders, margin_s)),
         float(0 if breaks is None else missed_breaks(log, breaks)),
     )
     charging = _charging(log, batteries)
     return {
-        "wait_min": all_waits / max(asked, 1),
+        **_waits(ledger),
+        **_periods(ledger, riders),
+        **_rides(ledger, riders, walk_m),
+        **_zones(ledger, riders, zone_of),
+        **_driving(log.metres[drove], log.load[drove]),
+        "moved": float((log.kind == events.SENT).sum()),
+        "handed_over": float((log.kind == events.HANDED_OVER).sum()),
+        "parties_per_veh_h": picked.sum() / max(hours, 1e-9),
+        **_requests(log, ledger),
+        **charging,
+        **_by_street(log, ledger, riders, margin_s),
+        "longest_km": float(np.bincount(log.vehicle[drove], weights=log.metres[drove]).max(initial=0.0)) / 1000,
+        "breaks": float((log.kind == events.RESTED).sum()),
+        "breaks_late": float(((log.kind == events.DELAYED) & (log.rider < 0)).sum()),
+        "breaks_missed": missed,
+        "broken": broken,
+        "failed": float(broken > 0 or missed > 0 or charging["ran_empty"] > 0),
+    }
+
+
+def _waits(ledger: Ledger) -> dict[str, float]:
+    """The headline, the share served, and the waits of those picked up."""
+    picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
+    wait, asked = ledger.wait_s[picked] / 60, int(picked.sum() + unserved.sum())
+    return {
+        "wait_min": (wait.sum() + REFUSED_MIN * unserved.sum()) / max(asked, 1),
         "served_pct": 100.0 * picked.sum() / asked if asked else 100.0,
         "wait_mean_min": _mean(wait),
         "wait_median_min": float(np.median(wait)) if len(wait) else 0.0,
         "wait_p95_min": float(np.percentile(wait, 95)) if len(wait) else 0.0,
-        **_periods(ledger, riders),
+    }
+
+
+def _rides(ledger: Ledger, riders: Riders, walk_m: np.ndarray | None) -> dict[str, float]:
+    """Rides of those picked up, and their ways on foot."""
+    picked = np.isfinite(ledger.picked_s) & ledger.steady
+    ride = ledger.ride_s[picked] / 60
+    return {
         "ride_min": _mean(ride),
         "walk_m": 0.0 if walk_m is None else _mean(walk_m[picked]),
         "detour": float(ride.sum() * 60 / max(riders.direct_s[picked].sum(), 1e-9)) if len(ride) else 1.0,
-        "worst_zone_wait_min": max((w for w in waits if np.isfinite(w)), default=0.0),
-        "worst_zone_served_pct": min((s for s in served if np.isfinite(s)), default=100.0),
+    }
+
+
+def _zones(ledger: Ledger, riders: Riders, zone_of: np.ndarray) -> dict[str, float]:
+    """The zones where waits are longest, and where fewest are served."""
+    zones = places(ledger, riders, zone_of, int(zone_of.max()) + 1)
+    return {
+        "worst_zone_wait_min": max((w for w in zones["wait_min"] if np.isfinite(w)), default=0.0),
+        "worst_zone_served_pct": min((s for s in zones["served_pct"] if np.isfinite(s)), default=100.0),
+    }
+
+
+def _driving(metres: np.ndarray, load: np.ndarray) -> dict[str, float]:
+    """Distances of all drives, ``metres`` and parties aboard of each."""
+    return {
         "occupancy": float((metres * load).sum() / max(metres.sum(), 1e-9)),
         "total_km": float(metres.sum()) / 1000,
         "empty_km": float(metres[load == 0].sum()) / 1000,
         "empty_pct": 100.0 * float(metres[load == 0].sum() / max(metres.sum(), 1e-9)),
-        "moved": float((log.kind == events.SENT).sum()),
-        "handed_over": float((log.kind == events.HANDED_OVER).sum()),
-        "parties_per_veh_h": picked.sum() / max(hours, 1e-9),
-        "asked": float(asked),
+    }
+
+
+def _requests(log: Log, ledger: Ledger) -> dict[str, float]:
+    """What became of requests that were not simply served."""
+    picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
+    refusals = log.load[log.kind == events.REFUSED]
+    return {
+        "asked": float(int(picked.sum() + unserved.sum())),
         "refused_too_late": float((refusals == events.TOO_LATE).sum()),
         "refused_too_large": float((refusals == events.TOO_LARGE).sum()),
         "impossible": float((refusals == events.IMPOSSIBLE).sum()),
@@ -137,14 +179,6 @@ def indicators(
         "breakdowns": float((log.kind == events.BROKE_DOWN).sum()),
         "stranded": float((ledger.stranded & ledger.steady).sum()),
         "broken_by_breakdown": float(((ledger.anew | ledger.stranded) & ledger.steady & ~ledger.kept()).sum()),
-        **charging,
-        **_by_street(log, ledger, riders, margin_s),
-        "longest_km": float(np.bincount(log.vehicle[drove], weights=metres).max(initial=0.0)) / 1000,
-        "breaks": float((log.kind == events.RESTED).sum()),
-        "breaks_late": float(((log.kind == events.DELAYED) & (log.rider < 0)).sum()),
-        "breaks_missed": missed,
-        "broken": broken,
-        "failed": float(broken > 0 or missed > 0 or charging["ran_empty"] > 0),
     }
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from envs.transit.site import TransitSite
 
 MANY = 1e5
+"""Upper limit of a zone's counts and means: a larger one is an error of the sender."""
 
 READINGS = Schema(
     Column("idle_veh", "zone", 0, MANY, "idle vehicles that stand in the zone", integer=True),

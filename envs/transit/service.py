@@ -13,7 +13,6 @@ from envs.transit.dispatch import Dispatch
 from envs.transit.kernel import batch, breakdowns, charging, driver_breaks, insertion, journal, motion
 from envs.transit.kernel.charging import Chargers
 from envs.transit.kernel.fleet import (
-    ABOARD,
     BEGIN,
     END,
     NOBODY,
@@ -263,11 +262,6 @@ class Service:
     def waiting(self) -> np.ndarray:
         """Indices of parties that are promised a vehicle and not yet aboard."""
         return np.flatnonzero(self.riders.state == WAITING)
-
-    @property
-    def aboard(self) -> np.ndarray:
-        """Indices of parties in a vehicle."""
-        return np.flatnonzero(self.riders.state == ABOARD)
 
 
 @cache

@@ -90,7 +90,7 @@ class TransitSite(Site):
     slot_s: float = 300.0
 
     @property
-    def history(self) -> Any:
+    def unhashed(self) -> Any:
         """The objective and the usual demand: neither changes what a command means."""
         return {"weights", "usual", "slot_s"}
 

@@ -17,7 +17,7 @@ from envs.transit.kernel.jit import compiled, within
 
 
 @dataclass(frozen=True)
-class Reckoning:
+class StandbyModel:
     """Parameters of the expected wait of the next request.
 
     Attributes:
@@ -33,7 +33,7 @@ class Reckoning:
     least_s: float = 0.1
 
 
-USUAL = Reckoning()
+USUAL_STANDBY = StandbyModel()
 """Chosen by hand on training days of nyc2015 and ingolstadt; a search there, run to its end, changed nothing: see
 RESULTS.md. ``cityloop tune transit SCENARIO --what standby`` tries others."""
 
@@ -50,7 +50,7 @@ def stand_by(
     coming: np.ndarray,
     coming_s: np.ndarray,
     between_s: np.ndarray,
-    reckoning: Reckoning = USUAL,
+    model: StandbyModel = USUAL_STANDBY,
 ) -> np.ndarray:
     """Idle vehicles that should stand in every zone, int64 ``(N,)``; their sum is that of ``idle``.
 
@@ -60,14 +60,14 @@ def stand_by(
         coming: vehicles that will be free there later, int64 ``(N,)``.
         coming_s: mean seconds until then, ``(N,)``; read only where there are some.
         between_s: travel times between zones; inf where there is no way or no vehicle may stand, ``(N, N)``.
-        reckoning: parameters of the expected wait.
+        model: parameters of the expected wait.
     """
     zones = np.arange(len(demand))
     at = np.concatenate([np.repeat(zones, idle), np.repeat(zones, coming)])
-    later_s = np.where(coming > 0, reckoning.busy * coming_s, 0.0)
+    later_s = np.where(coming > 0, model.busy * coming_s, 0.0)
     late_s = np.concatenate([np.zeros(int(idle.sum())), np.repeat(later_s, coming)])
     way_s, there = np.minimum(between_s, FAR_S), np.isfinite(between_s)
-    numbers = reckoning.taken, reckoning.moving, reckoning.least_s
+    numbers = model.taken, model.moving, model.least_s
     return _moved(demand / demand.sum(), idle.astype(np.int64), at, late_s, way_s, there, *numbers)
 
 
@@ -137,7 +137,7 @@ def _expected_s(
         near_s: see `_nearest`.
         without_s: seconds to every zone of a vehicle that leaves, ``(N,)``; -1: none does.
         with_s: seconds to every zone of a vehicle that comes, ``(N,)``; inf: none does.
-        taken: see `Reckoning`.
+        taken: see `StandbyModel`.
     """
     total_s = 0.0
     for zone in range(len(share)):

@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from envs.core.readings import Readings
 from envs.transit.settings import SCORE_RANGE
 from envs.transit.site import TransitSite
-from envs.transit.standby import USUAL, Reckoning, stand_by
+from envs.transit.standby import USUAL_STANDBY, StandbyModel, stand_by
 
 PSEUDO_REQUESTS = 0.5
 """Added to the recent requests of a zone, so that a zone without any still gets a vehicle now and then."""
@@ -54,14 +54,14 @@ def expected_weights(site: TransitSite, readings: Readings) -> np.ndarray:
     return 0.5 * (recent + usual) + SELDOM
 
 
-def standby(site: TransitSite, readings: Readings, reckoning: Reckoning = USUAL) -> np.ndarray:
+def standby(site: TransitSite, readings: Readings, model: StandbyModel = USUAL_STANDBY) -> np.ndarray:
     """Vehicles in every zone, coming ones included, after the moves of `standby.stand_by`, ``(N,)``."""
     idle, inbound, soon = (readings[name].astype(np.int64) for name in ("idle_veh", "inbound_veh", "soon_veh"))
     coming = inbound + soon
     later_s = np.where(soon > 0, np.nan_to_num(readings["soon_s"]), 0.0)
     coming_s = np.divide(soon * later_s, coming, out=np.zeros(len(idle)), where=coming > 0)
     between_s = np.where(site.stands >= 0, site.between_s, np.inf)
-    return stand_by(expected_weights(site, readings), idle, coming, coming_s, between_s, reckoning) + coming
+    return stand_by(expected_weights(site, readings), idle, coming, coming_s, between_s, model) + coming
 
 
 def counts_of(shares: np.ndarray, vehicles: int) -> np.ndarray:

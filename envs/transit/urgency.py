@@ -21,7 +21,7 @@ from envs.transit.site import TransitSite
 
 
 @dataclass(frozen=True)
-class Haste:
+class UrgencyRule:
     """How the weight of a wait follows from the value of a vehicle's time.
 
     Attributes:
@@ -33,14 +33,14 @@ class Haste:
     power: float = 0.1
 
 
-USUAL = Haste()
+USUAL_URGENCY = UrgencyRule()
 """Chosen on training days of nyc2015, hcmc and ingolstadt: see `training.tuning.transit`."""
 
 AT_LEAST = 0.5
 """Lower bound of the waiting riders in the whole town: by chance there may be none at the moment."""
 
 
-def urgency(site: TransitSite, readings: Readings, haste: Haste = USUAL) -> float:
+def urgency(site: TransitSite, readings: Readings, rule: UrgencyRule = USUAL_URGENCY) -> float:
     """The urgency to set in every zone: the logarithm of the factor on a wait's weight, to the base
     `settings.URGENCY_BASE`.
 
@@ -48,5 +48,5 @@ def urgency(site: TransitSite, readings: Readings, haste: Haste = USUAL) -> floa
     """
     refused = readings["refused"].sum() * REFUSED_MIN * 60.0 / site.timing.recent_s
     waiting = max(float(readings["waiting"].sum() + refused), AT_LEAST) / site.vehicles
-    urgent = haste.power * np.log(haste.usual / waiting) / np.log(URGENCY_BASE)
+    urgent = rule.power * np.log(rule.usual / waiting) / np.log(URGENCY_BASE)
     return float(np.float32(urgent))  # as exact as a policy can repeat it

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from envs.core.files import placed
+from envs.core.files import path_in
 
 LITE = "sqlite:///"
 
@@ -24,4 +24,4 @@ def in_folder(booking: dict[str, Any], folder: Path) -> dict[str, Any]:
     url = database_of(booking)
     if not isinstance(url, str) or not url.startswith(LITE) or not url.removeprefix(LITE):
         return booking
-    return booking | {"database": f"{LITE}{placed(url.removeprefix(LITE), folder)}"}
+    return booking | {"database": f"{LITE}{path_in(url.removeprefix(LITE), folder)}"}

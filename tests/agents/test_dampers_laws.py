@@ -1,6 +1,5 @@
 """The laws of practice, by hand and against each other; the edge loop decides as the simulated loop does."""
 
-import json
 import subprocess
 import sys
 
@@ -9,7 +8,7 @@ import pytest
 from scipy.linalg import solve_continuous_lyapunov
 
 from agents import POLICY, make_controller, rules
-from agents.baselines.dampers import CONTROLLERS, ContinuousFriction, Fixed, Friction, Profile
+from agents.baselines.dampers import CONTROLLERS, ContinuousFriction, Friction, Profile
 from agents.baselines.dampers_optimal import ContinuousLqg, Lyapunov, _damped
 from agents.baselines.dampers_play import play
 from agents.baselines.dampers_shared import invert, states
@@ -19,11 +18,8 @@ from envs.core.env import make_loop
 from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
 from envs.dampers.frame import drift_matrix
-from envs.dampers.regulator import Weights, actuated, regulator
-from envs.dampers.scenarios import Conditions
+from envs.dampers.regulator import LqrWeights, actuated, regulator
 from tests.envs.dampers.shaken import shear_frame
-from training.tuning import dampers
-from training.tuning.dampers import Tuner, search
 
 SCENARIO = load_scenario("dampers/jansen", duration_s=3.0)
 SITE = load_site(SCENARIO)
@@ -105,7 +101,7 @@ def test_states_are_sums_of_drifts():
 def test_the_regulator_without_limits_calms_the_frame():
     """What it wants, applied as it is, makes every mode decay faster than alone."""
     a, on_floors, *_ = actuated(SITE)
-    of_motion = regulator(SITE, Weights(accel=1.0, effort=0.01, lead_ms=0.0))[:12].T
+    of_motion = regulator(SITE, LqrWeights(accel=1.0, effort=0.01, lead_ms=0.0))[:12].T
     closed = np.linalg.eigvals(a + on_floors @ of_motion @ np.kron(np.eye(2), 1e3 * drift_matrix(6)))
     assert closed.real.max() < np.linalg.eigvals(a).real.max() < 0
 
@@ -184,29 +180,6 @@ def test_a_law_may_be_had_with_the_numbers_of_a_condition():
             make_controller(unknown, SITE)
     with pytest.raises(CityloopError, match="'lqg@delay' has not been tuned for yang8: give lqg, or run"):
         make_controller("lqg@delay", load_site(load_scenario("dampers/yang8")))
-
-
-def test_tuning_finds_what_is_better_under_a_condition():
-    """A law tuned for a dead damper does no worse there than its defaults, or than what was known before; the other
-    trials see the same motions."""
-    tuner = Tuner(load_scenario("dampers/jansen", duration_s=4.0), Conditions(dead=1), motions=4)
-    numbers, reached = search(tuner, Fixed, [{"level": 0.6}], 5, 3)
-    at_first, known, again = tuner.scores([Fixed(SITE, {"level": level}) for level in (0.3, 0.6, numbers["level"])])
-    assert reached <= min(at_first, known)
-    assert again == pytest.approx(reached, rel=1e-3)
-
-
-def test_what_tuning_finds_is_kept_by_building_condition_and_law(tmp_path, monkeypatch):
-    found = tmp_path / "tuned.json"
-    found.write_text('{"jansen": {"fixed": {"level": 0.6}}}')
-    monkeypatch.setattr(dampers, "TUNED", found)
-    monkeypatch.setattr(dampers, "search", lambda tuner, kind, known: ({"level": 0.4}, 0.5))
-    steps = []
-    rows = dampers.tune(SCENARIO, ["fixed"], ["delay", "noise"], lambda done, total: steps.append((done, total)))
-    assert [(row["condition"], row["j"]) for row in rows] == [("delay", 0.5), ("noise", 0.5)]
-    levels = {"jansen": 0.6, "jansen@delay": 0.4, "jansen@noise": 0.4}
-    assert json.loads(found.read_text()) == {place: {"fixed": {"level": level}} for place, level in levels.items()}
-    assert steps == [(0, 2), (1, 2), (2, 2)]
 
 
 class Broken:

@@ -9,7 +9,6 @@ from agents import make_controller
 from agents.baselines.drainage import Hold, LevelLaw, LevelPI, tuned
 from envs.drainage.site import LEADS_MIN
 from tests.envs.drainage.small import READ, row
-from training.tuning.drainage import search
 
 
 def asked(name, **changed):
@@ -85,16 +84,3 @@ def test_numbers_that_were_tuned_for_a_site_are_used_there_alone(tmp_path, monke
         assert LevelPI(row(), {"setpoint": 0.75}).numbers["setpoint"] == 0.75
     finally:
         tuned.cache_clear()
-
-
-def test_tuning_finds_no_worse_numbers_than_a_law_begins_with(monkeypatch):
-    class Made:
-        site = row()
-
-        def score(self, rule):
-            return abs(rule.numbers["setpoint"] - 0.3)
-
-    numbers, score = search(Made(), "pi", wide=20, close=5)
-    assert score == abs(numbers["setpoint"] - 0.3)
-    assert score < 0.1
-    assert (numbers, score) == search(Made(), "pi", wide=20, close=5)

@@ -101,6 +101,8 @@ def test_rows_do_not_depend_on_each_other(policy, parts):
 def test_leading_dimensions_are_free(policy, critic, parts):
     grouped = {name: part.unflatten(0, (1, 5)) for name, part in parts.items()}
     torch.testing.assert_close(policy(grouped), policy(parts).unflatten(0, (1, 5)))
+    state = torch.rand(5, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(critic(grouped, state[None]), critic(parts, state)[None])
 
 
 @pytest.mark.parametrize("part", ["approaches", "stages", "serves", "junction"])

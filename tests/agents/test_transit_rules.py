@@ -7,13 +7,10 @@ import torch
 from agents import make_controller
 from agents.baselines.transit import Coverage, Even, Reactive, Standby
 from agents.networks import ZonePolicy
-from envs import load_scenario
 from envs.core.env import make_loop
 from envs.transit.features import ZONE_FEATURES
-from envs.transit.standby import Reckoning
 from envs.transit.targets import counts_of, shares_of
 from tests.envs.transit.small import READ, three_zones
-from training.tuning.transit import SHOWN, tune, tune_standby
 
 READINGS = {name: np.array(values, float) for name, values in READ.items()}
 
@@ -66,7 +63,7 @@ def test_a_program_that_nobody_can_run_leaves_vehicles_where_they_are():
     assert counts_of(shares(make_controller("nearest", three_zones())), 6).tolist() == [2, 1, 3]
 
 
-def test_reactive_keeps_its_period_however_often_zones_decide(loop):
+def test_reactive_keeps_its_period_however_often_zones_decide():
     kept = {"duration_s": 3600.0, "timing__reassign_s": 0.0}  # who waits is given to others at every decision
     often, seldom = (make_loop("transit/hcmc", timing__decision_s=seconds, **kept) for seconds in (60, 300))
     found = [each.episode(Reactive(each.site), 1).kpis for each in (often, seldom)]
@@ -113,18 +110,3 @@ def test_a_zone_policy_looks_at_zones_one_by_one():
     together, alone = policy({"zone": zones}), policy({"zone": zones[2:3]})
     assert torch.allclose(together[2], alone[0], atol=1e-6)
     assert (together[:, 2] < together[:, 3]).all(), "scores are explored more finely than urgency"
-
-
-def test_tuning_tries_every_pair_and_puts_the_best_last():
-    scenario = load_scenario("transit/hcmc", duration_s=3600.0)
-    rows = tune(scenario, scenario.seeds.train.take(1), ((1.0, 1.0, 1.0, 1.0), (0.3, 1.0, 0.3, 0.5)), (300.0, 900.0))
-    assert len(rows) == 4
-    assert rows[-1]["wait_min"] == min(row["wait_min"] for row in rows)
-    assert set(SHOWN) <= set(rows[0])
-
-
-def test_tuning_of_standing_by_tries_every_reckoning():
-    scenario = load_scenario("transit/hcmc", duration_s=3600.0)
-    rows = tune_standby(scenario, scenario.seeds.train.take(1), (Reckoning(), Reckoning(moving=1.0, least_s=30.0)))
-    assert [row["wait_min"] for row in rows] == sorted((row["wait_min"] for row in rows), reverse=True)
-    assert {row["tried"] for row in rows} == {Reckoning(), Reckoning(moving=1.0, least_s=30.0)}

@@ -61,7 +61,7 @@ if __name__ == "__main__":
 
 
 def test_children_share_what_their_parent_had_imported_of_ours(tmp_path):
-    """Each of an evaluation's processes took a second to import its system."""
+    """A system that the parent has imported is there in the child from its start; others are not."""
     script = tmp_path / "script.py"
     script.write_text(SYSTEM)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}

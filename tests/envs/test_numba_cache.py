@@ -56,3 +56,15 @@ def test_a_source_from_the_future_spoils_nothing(tmp_path: Path) -> None:
     os.utime(code, (time.time() + 1e6,) * 2)
     numba_cache.forget_stale(tmp_path)
     assert kept.exists()
+
+
+def test_nothing_is_compiled_before_stale_entries_are_forgotten() -> None:
+    """Whatever is compiled takes its decorator from its system's module, which forgets them when it is imported."""
+    root = Path(numba_cache.__file__).parents[1]
+    sources = {path.relative_to(root).as_posix(): path.read_text() for path in root.rglob("*.py")}
+    compiling = {name for name, text in sources.items() if "njit" in text} - {"core/numba_cache.py"}
+    rooms = ("dampers", "drainage", "intersections", "transit/kernel")
+    assert compiling == {f"{room}/jit.py" for room in rooms}
+    for name in compiling:
+        whole_system = f"Path(__file__){name.count('/') * '.parent'}"
+        assert f"\nforget_stale({whole_system})" in sources[name]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs import CityloopError, load_scenario, vector_env
+from envs import CityloopError, get_system, load_scenario, vector_env
 from envs.core import plant, vector
 from envs.core.children import start_child
 from envs.core.env import SeedStream, make_loop
@@ -61,7 +61,7 @@ def test_next_episode_follows_and_the_last_observation_is_kept(batches):
     ends = [t for t, batch in enumerate(batches) if batch.done.all()]
     assert ends == [11, 23]
     end = batches[11]
-    assert set(end.kpis[0]) == set(load_scenario(GRID) and make_loop(GRID).system.kpis)
+    assert set(end.kpis[0]) == set(get_system("intersections").kpis)
     assert not np.array_equal(end.last_observation, end.observation)
     assert batches[10].kpis == [{}, {}]
 
@@ -269,7 +269,7 @@ def test_a_worker_never_hears_of_ctrl_c_from_its_first_moment_on():
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mine
 
 
-def test_a_seed_that_nobody_names_is_one_of_a_test(monkeypatch):
+def test_a_seed_that_nobody_names_is_one_of_a_test():
     """Wherever test seeds begin; and those that follow are, too."""
     seeds = {
         "train": {"first": 0, "last": 99},
@@ -298,7 +298,7 @@ def test_plants_are_not_asked_for_what_they_cannot_do():
 
 
 def test_a_script_without_a_guard_is_told_of_it(tmp_path):
-    """Its processes import it, begin anew and end: 'is there enough memory?' sent its author the wrong way."""
+    """Its processes import it, begin anew and end: the error names the guard that the script needs, not memory."""
     script = tmp_path / "mine.py"
     script.write_text('import envs\n\nenvs.vector_env("dampers/dyke", 1).reset()\n')
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}

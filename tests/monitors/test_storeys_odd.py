@@ -11,7 +11,7 @@ import pytest
 from agents import POLICY, make_controller
 from agents.monitors.storeys import SHIPPED, StoreyConfig, StoreyMonitor, StoreyReport, Window, Windows, find_monitor
 from agents.monitors.storeys.estimate import estimate
-from agents.monitors.storeys.learn import play_windows
+from agents.monitors.storeys.teach import play_windows
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.dampers.assembly import load_site

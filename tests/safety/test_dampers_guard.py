@@ -9,7 +9,7 @@ from envs import load_scenario
 from envs.core.errors import ReadingError
 from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
-from envs.dampers.guard import NEAR, SILENT_S, DampersGuard
+from envs.dampers.guard import DOUBT_SILENT_S, NEAR, DampersGuard
 from envs.dampers.readings import cross_check
 from tests.envs.dampers.shaken import elastic_j, energy_j
 
@@ -45,7 +45,7 @@ def test_what_is_allowed_goes_through():
         ({"requests": [2.0, -1.0]}, [1.0, 0.0], {"d1": "range", "d2": "range"}),
         ({"requests": [np.nan, 0.4]}, [SITE.safe_level, 0.4], {"d1": "no_request"}),
         ({"requests": [np.inf, -np.inf]}, [1.0, 0.0], {"d1": "range", "d2": "range"}),
-        ({"requests": [0.9, 0.4], "silent_s": [SILENT_S, 0]}, [SITE.safe_level, 0.4], {"d1": "in_doubt"}),
+        ({"requests": [0.9, 0.4], "silent_s": [DOUBT_SILENT_S, 0]}, [SITE.safe_level, 0.4], {"d1": "in_doubt"}),
         ({"requests": [0.9, 0.4], "silent_s": [np.nan, 0]}, [SITE.safe_level, 0.4], {"d1": "in_doubt"}),
         ({"requests": [0.1, 0.4], "stroke_mm": [NEAR * STROKE_MM + 1, 0]}, [1.0, 0.4], {"d1": "stroke"}),
         ({"requests": [0.9, 0.9], "force_est_n": [-NEAR * RATED_N - 1, 0]}, [0.5, 0.9], {"d1": "force"}),

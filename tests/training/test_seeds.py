@@ -19,12 +19,12 @@ def scenario():
     return load_scenario("dampers/jansen", duration_s=2.0, seeds=FEW)
 
 
-def test_a_row_of_seeds_is_of_its_range():
+def test_consecutive_seeds_are_of_their_range():
     seeds = SeedRange(first=10, last=19)
-    assert [seeds.row(10 + k, 4) for k in range(9)] == [10, 11, 12, 13, 14, 15, 16, 10, 11]
-    assert seeds.row(10**12, 10) == 10
+    assert [seeds.wrapped(10 + k, 4) for k in range(9)] == [10, 11, 12, 13, 14, 15, 16, 10, 11]
+    assert seeds.wrapped(10**12, 10) == 10
     with pytest.raises(CityloopError, match="fewer than the 11"):
-        seeds.row(10, 11)
+        seeds.wrapped(10, 11)
 
 
 def test_seeds_behind_others_are_of_their_range():

@@ -12,7 +12,7 @@ import numpy as np
 
 from agents import POLICY, make_controller
 from agents.monitors.storeys import SHIPPED, StoreyMonitor, StoreyReport, find_monitor
-from agents.monitors.storeys.learn import play_windows
+from agents.monitors.storeys.teach import play_windows
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.dampers.assembly import load_site

@@ -20,22 +20,22 @@ from envs.core.loop import ControlLoop
 from envs.core.scenario import Scenario
 from envs.core.world import Controller
 from envs.transit.site import TransitSite
-from envs.transit.standby import Reckoning
-from envs.transit.urgency import Haste
+from envs.transit.standby import StandbyModel
+from envs.transit.urgency import UrgencyRule
 
 COSTS = ((1.0, 1.0, 1.0, 1.0), (0.5, 1.0, 0.5, 0.5), (0.3, 1.0, 0.3, 0.5), (0.3, 1.0, 0.3, 1.0), (0.5, 1.0, 0.2, 0.3))
 """Tried weights of an insertion's cost: added driving, wait, ride, others' delay."""
 
 PERIODS_S = (120.0, 300.0, 600.0)
 
-RECKONINGS = tuple(
-    Reckoning(taken, moving, busy)
+STANDBY_MODELS = tuple(
+    StandbyModel(taken, moving, busy)
     for taken, moving, busy in itertools.product((0.2, 0.3, 0.4), (0.35, 0.45, 0.55), (0.2, 0.4))
 )
 
-HASTES = (
-    Haste(power=0.0),
-    *(Haste(usual, power) for usual, power in itertools.product((0.5, 1.0, 2.0), (0.05, 0.1, 0.15))),
+URGENCY_RULES = (
+    UrgencyRule(power=0.0),
+    *(UrgencyRule(usual, power) for usual, power in itertools.product((0.5, 1.0, 2.0), (0.05, 0.1, 0.15))),
 )
 
 SHOWN = ("wait_min", "served_pct", "wait_mean_min", "ride_min", "detour", "empty_km")
@@ -77,7 +77,7 @@ def tune(
 def tune_standby(
     scenario: Scenario,
     seeds: Sequence[int],
-    tried: Sequence[Reckoning | Haste] = RECKONINGS,
+    tried: Sequence[StandbyModel | UrgencyRule] = STANDBY_MODELS,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """Means over seeds of insertion with standby vehicles, for several estimates of a wait or of its urgency.
@@ -95,8 +95,8 @@ def tune_standby(
     site = loop.site
     assert isinstance(site, TransitSite)
 
-    def rule(each: Reckoning | Haste) -> Standby:
-        return Standby(site, each) if isinstance(each, Reckoning) else Standby(site, haste=each)
+    def rule(each: StandbyModel | UrgencyRule) -> Standby:
+        return Standby(site, each) if isinstance(each, StandbyModel) else Standby(site, rule=each)
 
     try:
         rows: list[dict[str, Any]] = []

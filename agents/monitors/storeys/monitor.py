@@ -11,71 +11,14 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from pydantic import Field, FiniteFloat, model_validator
 from scipy.special import ndtri
 
-from agents.monitors.detection import (
-    SIGMA_PER_MAD,
-    Calibration,
-    Memory,
-    alarm_of,
-    calibrate,
-    tolerance_limit,
-    windows_needed,
-)
+from agents.monitors.detection import Calibration, Memory, alarm_of
 from agents.monitors.storeys.config import StoreyConfig
 from agents.monitors.storeys.estimate import Estimate, estimate
+from agents.monitors.storeys.learning import HEARD, Learned, deaf_storeys, learned_from, losses
 from agents.monitors.storeys.report import Deaf, StoreyHeard, StoreyReport, recommend
 from agents.monitors.storeys.windows import Window, check_window
-from envs.core.errors import CityloopError
-from envs.core.frozen import Frozen
-
-FORMAT = 1
-"""Version of the file's layout."""
-
-HEARD = 0.5
-"""Share of the storeys that must be judged before anything is said of the building."""
-
-STIFFER, SURELY = 1.2, 3.0
-"""No storey stiffens so much by itself: where one is, by so many standard deviations, a sensor's scale is off."""
-
-LARGEST_LOSS, DAMAGES = 0.4, 3
-"""Losses that the probability is calibrated on: up to this share of one storey, so many for each healthy window."""
-
-
-class Learned(Frozen):
-    """All that was learned.
-
-    Attributes:
-        format: version of the layout.
-        config: with which it was learned.
-        mean: logarithm of each storey's healthy stiffness in N/m, ``(n,)``.
-        inflation: healthy scatter, as a multiple of each window's own standard deviation, ``(n,)``.
-        misfit: beyond which a storey's readings contradict each other, ``(n,)``.
-        threshold: beyond which a window is unusual.
-        offset, slope: of the `Calibration`.
-        windows: how many were learned from, and how many set the threshold.
-    """
-
-    format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
-    config: StoreyConfig
-    mean: tuple[FiniteFloat, ...]
-    inflation: tuple[FiniteFloat, ...]
-    misfit: tuple[FiniteFloat, ...]
-    threshold: FiniteFloat
-    offset: FiniteFloat
-    slope: FiniteFloat = Field(ge=0)
-    windows: tuple[int, int]
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        storeys = len(self.config.masses_kg)
-        for name in ("mean", "inflation", "misfit"):
-            if len(getattr(self, name)) != storeys:
-                raise ValueError(f"{name} has {len(getattr(self, name))} values for {storeys} storeys: learn anew")
-        if min(*self.inflation, *self.misfit) <= 0:
-            raise ValueError("inflation or misfit is not above 0: learn anew")
-        return self
 
 
 class StoreyMonitor:
@@ -121,7 +64,7 @@ class StoreyMonitor:
         found = []
         for window in windows:
             found.append(estimate(config, check_window(config, window)))
-        return cls(_learn(config, found))
+        return cls(learned_from(config, found))
 
     def watch(self, window: Window) -> StoreyReport:
         """Judge the next window.
@@ -131,10 +74,10 @@ class StoreyMonitor:
         """
         window = check_window(self.config, window)
         seen = estimate(self.config, window)
-        why = _deaf(self.config, seen, self._mean, self._inflation, self._misfit)
+        why = deaf_storeys(self.config, seen, self._mean, self._inflation, self._misfit)
         judged = np.array([not each for each in why])
         heard = bool(judged.mean() >= HEARD)
-        lost = np.where(judged, _lost(seen, self._mean, self._inflation), -np.inf)
+        lost = np.where(judged, losses(seen, self._mean, self._inflation), -np.inf)
         statistic = float(lost.max()) if heard else None
         unusual = statistic is not None and statistic > self.learned.threshold
         deaf = self._deaf.add(not heard)
@@ -183,83 +126,3 @@ class StoreyMonitor:
             CityloopError: if the file is missing or is no such thing.
         """
         return cls(Learned.from_file(path, "monitor file"))
-
-
-def _deaf(
-    config: StoreyConfig, seen: Estimate, mean: np.ndarray, inflation: np.ndarray, misfit: np.ndarray
-) -> list[Deaf]:
-    """Why each storey cannot be judged."""
-    moved = inflation * seen.sigma <= config.widest
-    stiffer = np.log(seen.stiffness_n_m / STIFFER) - mean > SURELY * inflation * seen.sigma
-    why: list[Deaf] = []
-    for k in range(len(seen.sigma)):
-        if seen.missing[k] > config.missing:
-            why.append("samples are missing")
-        elif seen.misfit[k] > misfit[k] or stiffer[k] or (seen.still[k] and moved.any()):
-            why.append("its readings contradict each other")
-        else:
-            why.append("" if moved[k] else "moved too little")
-    return why
-
-
-def _lost(seen: Estimate, mean: np.ndarray, inflation: np.ndarray) -> np.ndarray:
-    """By how many healthy standard deviations each storey is softer."""
-    return np.asarray((mean - np.log(seen.stiffness_n_m)) / (inflation * seen.sigma))
-
-
-def _learn(config: StoreyConfig, found: list[Estimate]) -> Learned:
-    fit, held = found[::2], found[1::2]
-    needed = windows_needed(config.false_alarms, config.confidence)
-    if len(held) < needed:
-        raise CityloopError(
-            f"windows: {len(found)} are too few, {2 * needed} are needed for false_alarms {config.false_alarms:g} at "
-            f"confidence {config.confidence:g}: give more, or allow more false alarms"
-        )
-    mean, inflation = _healthy(config, fit)
-    misfit = np.array(
-        [
-            tolerance_limit(column, config.false_alarms, config.confidence)
-            for column in np.array([e.misfit for e in held]).T
-        ]
-    )
-    rng = np.random.default_rng(config.seed)
-    healthy, damaged = [], []
-    for seen in held:
-        judged = np.array([not each for each in _deaf(config, seen, mean, inflation, misfit)])
-        if judged.mean() < HEARD:
-            continue
-        lost = np.where(judged, _lost(seen, mean, inflation), -np.inf)
-        healthy.append(lost.max())
-        for _ in range(DAMAGES):
-            k = rng.choice(np.flatnonzero(judged))
-            softer = lost[k] - np.log1p(-rng.uniform(0.0, LARGEST_LOSS)) / (inflation[k] * seen.sigma[k])
-            damaged.append(max(lost.max(), softer))
-    if len(healthy) < needed:
-        raise CityloopError(
-            f"windows: {len(healthy)} of {len(held)} can be heard, {needed} are needed to set the threshold: give more "
-            "in which the building moves, or longer ones"
-        )
-    curve = calibrate(np.array(healthy), np.array(damaged))
-    return Learned(
-        config=config,
-        mean=tuple(mean.tolist()),
-        inflation=tuple(inflation.tolist()),
-        misfit=tuple(misfit.tolist()),
-        threshold=tolerance_limit(np.array(healthy), config.false_alarms, config.confidence),
-        offset=curve.offset,
-        slope=curve.slope,
-        windows=(len(fit), len(healthy)),
-    )
-
-
-def _healthy(config: StoreyConfig, fit: list[Estimate]) -> tuple[np.ndarray, np.ndarray]:
-    """Each storey's healthy logarithm of stiffness, and its scatter as a multiple of its own standard deviations."""
-    value, sigma = np.log([seen.stiffness_n_m for seen in fit]), np.array([seen.sigma for seen in fit])
-    clear = sigma <= config.widest
-    if (clear.sum(axis=0) < 2).any():
-        raise CityloopError(
-            f"windows: storey {int(clear.sum(axis=0).argmin()) + 1} hardly moves in any: give windows in which it does"
-        )
-    value = np.where(clear, value, np.nan)
-    mean = np.nanmedian(value, axis=0)
-    return mean, SIGMA_PER_MAD * np.nanmedian(np.abs(value - mean) / sigma, axis=0)

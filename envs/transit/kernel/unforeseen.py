@@ -163,7 +163,7 @@ def reach(v: int, until_s: float, fleet: Fleet, riders: Riders, roads: TravelTim
 
 @within
 def learn(v: int, at_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, actual: Unforeseen) -> None:
-    """Correct the time at which a vehicle is at its node; lateness that this adds is attributed to actual."""
+    """Correct the time at which a vehicle is at its node; lateness that this adds is attributed to streets."""
     if at_s != fleet.at_s[v]:
         fleet.at_s[v] = at_s
         _reckon(v, fleet, riders, roads, actual)
@@ -171,7 +171,7 @@ def learn(v: int, at_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes,
 
 @within
 def _reckon(v: int, fleet: Fleet, riders: Riders, roads: TravelTimes, actual: Unforeseen) -> None:
-    """Recompute a vehicle's plan, and add the resulting lateness to that caused by actual."""
+    """Recompute a vehicle's plan, and add the resulting lateness to that caused by streets."""
     before_s = np.zeros(PLAN)
     for k in range(fleet.length[v]):
         before_s[k] = _late(v, k, fleet, riders)

@@ -40,7 +40,7 @@ from envs.transit.record import events
 from envs.transit.settings import URGENCY_BASE, Charging
 from envs.transit.site import TransitSite
 
-USUAL = Charging()
+USUAL_CHARGING = Charging()
 """Default terms of charging."""
 
 SLOTS = 256
@@ -106,7 +106,7 @@ class LiveFleet:
         speed: np.ndarray,
         slot_s: float,
         battery: np.ndarray | None = None,
-        terms: Charging = USUAL,
+        terms: Charging = USUAL_CHARGING,
         breaks: np.ndarray | None = None,
     ):
         self.site = site

@@ -34,7 +34,7 @@ STOPS, STAND_S = 3, 15.0
 
 SLOT_S = 900.0
 
-FEW = 5.0
+PRIOR_COUNT = 5.0
 """Weight of a prior, in observations."""
 
 OFTEN = 10
@@ -141,13 +141,15 @@ def combine(net: streets.Net, found: np.ndarray, duration_s: float) -> dict[str,
         )
     street = net.start[turn]
     streets_n, turns_n = np.bincount(street, minlength=len(net.edges)), np.bincount(turn, minlength=len(key))
-    of_street = np.bincount(street, weights=lost, minlength=len(net.edges)) + FEW * streets.JUNCTION_S
-    of_street /= streets_n + FEW
-    delay = (np.bincount(turn, weights=lost, minlength=len(key)) + FEW * of_street[net.start]) / (turns_n + FEW)
+    of_street = np.bincount(street, weights=lost, minlength=len(net.edges)) + PRIOR_COUNT * streets.JUNCTION_S
+    of_street /= streets_n + PRIOR_COUNT
+    delay = (np.bincount(turn, weights=lost, minlength=len(key)) + PRIOR_COUNT * of_street[net.start]) / (
+        turns_n + PRIOR_COUNT
+    )
     extra = extra - delay[at]
     stops_n = np.bincount(net.start[at], minlength=len(net.edges))
-    of_stop = np.bincount(net.start[at], weights=extra, minlength=len(net.edges)) + FEW * extra.mean()
-    stop_s = np.maximum(of_stop / (stops_n + FEW), 0.0)[net.stops]
+    of_stop = np.bincount(net.start[at], weights=extra, minlength=len(net.edges)) + PRIOR_COUNT * extra.mean()
+    stop_s = np.maximum(of_stop / (stops_n + PRIOR_COUNT), 0.0)[net.stops]
     free = (net.free_s[net.start] + net.free_s[net.end]) / 2
     mean = np.maximum(free + delay, 0.1)[turn]
     took = np.bincount(slot, weights=np.maximum(free[turn] + lost, 0.1), minlength=slots)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from envs.transit.kernel.jit import compiled
 from envs.transit.static.problem import Problem
 
 EPS = 1e-6
@@ -35,7 +35,7 @@ def data_of(problem: Problem) -> Data:
     return Data(between, service, load, tight, *rest)
 
 
-@njit(cache=True)
+@compiled
 def times(route: np.ndarray, count: int, data: Data, begin: np.ndarray, place: np.ndarray) -> bool:
     """Whether a route is feasible; writes its earliest times.
 
@@ -83,7 +83,7 @@ def times(route: np.ndarray, count: int, data: Data, begin: np.ndarray, place: n
     return False
 
 
-@njit(cache=True)
+@compiled
 def length(route: np.ndarray, count: int, data: Data) -> float:
     """Length of a route, from the depot and back."""
     total, before = 0.0, 0
@@ -93,7 +93,7 @@ def length(route: np.ndarray, count: int, data: Data) -> float:
     return total + data.between[before, 0]
 
 
-@njit(cache=True)
+@compiled
 def best_place(
     r: int, route: np.ndarray, count: int, data: Data, trial: np.ndarray, begin: np.ndarray, place: np.ndarray
 ) -> tuple[float, int, int]:

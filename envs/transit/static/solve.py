@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from envs.transit.kernel.jit import compiled
 from envs.transit.static.problem import Problem
 from envs.transit.static.routes import Data, best_place, data_of, length, times
 
@@ -50,12 +50,12 @@ class Solution:
     found_s: float
 
 
-@njit(cache=True)
+@compiled
 def _set_seed(seed: int) -> None:
     np.random.seed(seed)
 
 
-@njit(cache=True)
+@compiled
 def total(routes: np.ndarray, counts: np.ndarray, data: Data) -> float:
     """Cost of all routes and of unserved requests."""
     half, served, cost = (len(data.load) - 1) // 2, 0, 0.0
@@ -66,7 +66,7 @@ def total(routes: np.ndarray, counts: np.ndarray, data: Data) -> float:
     return cost + UNSERVED * (half - served)
 
 
-@njit(cache=True)
+@compiled
 def _next(out: np.ndarray, cost: np.ndarray, regret: bool) -> tuple[int, int]:
     """The next request to insert, and its route; -1: no request fits into any route."""
     chosen, vehicle, most = -1, -1, -np.inf
@@ -86,7 +86,7 @@ def _next(out: np.ndarray, cost: np.ndarray, regret: bool) -> tuple[int, int]:
     return chosen, vehicle
 
 
-@njit(cache=True)
+@compiled
 def recreate(routes: np.ndarray, counts: np.ndarray, out: np.ndarray, data: Data, regret: bool, noise: float) -> None:
     """Insert all requests that are out, one by one, where they fit best; requests that fit nowhere stay out.
 
@@ -126,7 +126,7 @@ def recreate(routes: np.ndarray, counts: np.ndarray, out: np.ndarray, data: Data
                 cost[r, vehicle] *= 1.0 + noise * np.random.random()
 
 
-@njit(cache=True)
+@compiled
 def ruin(routes: np.ndarray, counts: np.ndarray, out: np.ndarray, data: Data, most: int) -> None:
     """Take out a random request and others, random ones or those most similar to it in place and time."""
     half = len(out) - 1
@@ -153,7 +153,7 @@ def ruin(routes: np.ndarray, counts: np.ndarray, out: np.ndarray, data: Data, mo
         counts[v] = kept
 
 
-@njit(cache=True)
+@compiled
 def improve(
     routes: np.ndarray,
     counts: np.ndarray,

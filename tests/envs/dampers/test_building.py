@@ -122,7 +122,7 @@ def test_an_episode_lasts_as_long_as_its_record_if_nothing_else_is_said(tmp_path
 
 
 def test_dampers_too_stiff_for_the_step_are_refused(tmp_path):
-    """With masses in tonnes the step would have made energy: j of 13 000."""
+    """Masses in tonnes instead of kilograms are such a case: the step would add energy to the building."""
     scenario = own(tmp_path, OWN.replace("[20000, 18000]", "[20, 18]"))
     with pytest.raises(CityloopError, match=r"substep_ms is 1, too long for dampers so stiff beside floors of 18 kg"):
         load_site(scenario)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from envs.core.errors import CityloopError
-from envs.dampers.fatigue import FatigueLedger, SNCurve, cycles, severity
+from envs.dampers.fatigue import FatigueLedger, SNCurve, cycles, relative_damage
 from tests.monitors.buildings import rng
 
 ASTM = (-2, 1, -3, 5, -1, 3, -4, 4, -2)
@@ -76,9 +76,11 @@ def test_a_gap_is_refused():
     assert ledger.damage == 0.0
 
 
-def test_severity_is_miners_sum_but_for_a_constant():
-    assert severity(ASTM) == sum(count * size**3 for size, count in {3: 0.5, 4: 1.5, 6: 0.5, 8: 1.0, 9: 0.5}.items())
-    assert severity(2.0 * np.array(ASTM)) == 8 * severity(ASTM)
+def test_relative_damage_is_miners_sum_but_for_a_constant():
+    assert relative_damage(ASTM) == sum(
+        count * size**3 for size, count in {3: 0.5, 4: 1.5, 6: 0.5, 8: 1.0, 9: 0.5}.items()
+    )
+    assert relative_damage(2.0 * np.array(ASTM)) == 8 * relative_damage(ASTM)
     long = np.array(ASTM) * 100.0  # beyond the knee, where the curve's slope is 3
     ratio = CURVE.damage(*cycles(1.5 * long)) / CURVE.damage(*cycles(long))
-    assert ratio == pytest.approx(severity(1.5 * long) / severity(long))
+    assert ratio == pytest.approx(relative_damage(1.5 * long) / relative_damage(long))

@@ -127,7 +127,7 @@ def test_motions_are_played_twice_and_then_only_what_bears_on_the_peak_counts():
     assert not torch.equal(motions[1], motions[2])
 
 
-def test_dampers_too_stiff_for_its_coarse_steps_are_simulated_with_the_worlds(monkeypatch):
+def test_dampers_too_stiff_for_its_coarse_steps_are_simulated_with_the_worlds():
     """With steps of 2 ms the motion of this one grew without bound, where the world's 1 ms are fine."""
     scenario = load_scenario("dampers/jansen", duration_s=3.0, dampers={1: 50})
     assert is_stable(scenario.mounted, 1.0)

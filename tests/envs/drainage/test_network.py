@@ -173,7 +173,7 @@ def test_nodes_under_pressure_overflow_later(folder):
     assert texts[2] == [("high", "T is full (3.00 m): it overflows"), ("medium", "J is nearly full (2.90 of 3.00 m)")]
 
 
-def test_a_site_knows_when_its_episodes_begin(folder):
+def test_a_site_knows_when_its_episodes_begin():
     assert load_site(load_scenario("drainage/astlingen-aug2008")).start == datetime(2008, 8, 11)
     assert load_site(load_scenario("drainage/astlingen")).start is None
 
@@ -351,7 +351,7 @@ def test_a_tank_whose_water_seeps_away_may_fall_while_its_gates_are_shut(folder,
 
 
 def test_a_gate_whose_end_has_no_place_is_drawn_all_the_same(tmp_path):
-    """It was left out, where an input without any coordinates had all of them."""
+    """Every gate and tank has a mark, with coordinates in the input or without."""
     text = (Path(scenarios.__file__).parent / "estuary.inp").read_text()
     mine = tmp_path / "mine.inp"
     mine.write_text(re.sub(r"^RIVER_PUMP +1350 .*\n", "", text, flags=re.MULTILINE))

@@ -13,11 +13,11 @@ from envs.drainage.rain import (
     file_rain,
     gauge_places_m,
     look_often,
-    series_start,
     storm,
     varied,
 )
 from envs.drainage.scenarios import DEPTHS_MM, LENGTHS_H, Design, DrainageScenario, Idf, Storms, Varied
+from envs.drainage.swmm_time import series_start
 
 PLACES = np.array([[0.0, 0.0], [3000.0, 0.0], [0.0, 4000.0]])
 

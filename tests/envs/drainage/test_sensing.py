@@ -48,7 +48,7 @@ def test_a_degraded_forecast_errs_more_with_the_lead_time_and_is_right_on_averag
 
 
 def test_a_degraded_forecast_of_a_short_burst_is_right_on_average_at_every_lead_time():
-    """It was half as much again two hours ahead, as later sums were made the largest of those before them."""
+    """The mean over seeds is unbiased, though a sum is never less than those of shorter lead times."""
     table = np.zeros((30, 1))
     table[1] = 10.0
     forecast = Forecast(kind="degraded", error=0.5)

@@ -17,8 +17,8 @@ from envs.drainage.network import load_site
 from envs.drainage.recording import Recorder
 from envs.drainage.reservoirs import reservoirs
 from envs.drainage.surrogate import Basin, play
+from envs.drainage.tensor_features import TensorFeatures
 from envs.drainage.twin import Twin
-from envs.drainage.view import View
 from tests.envs.drainage.small import NETWORK
 
 SCENARIO = load_scenario("drainage/astlingen", storms__depth_spread=0.8, duration_s=30 * 3600)
@@ -102,7 +102,7 @@ def test_no_water_is_lost(fit):
     for k in range(40):
         over += basin.advance(settings[k], inflow[k])
         come += inflow[k] * 300
-        let_out += basin.let_out_cms[:, 4:] * 300  # V1, the only one that leads out of all tanks
+        let_out += basin.under_way[0][:, 4:] * 300  # V1, the only one that leads out of all tanks
     last, before = basin.under_way
     under_way = (last[:, :4].sum(dim=1) + before[:, :3].sum(dim=1)) * basin.dt_s  # V6 is a step from T3, others two
     left = come.sum(dim=1) - over.sum(dim=1) - let_out[:, 0] - basin.volume_m3.sum(dim=1)
@@ -114,7 +114,7 @@ def test_no_water_is_lost(fit):
 def test_it_sees_what_the_loop_sees(fit):
     """Columns on tensors are those of the loop, silent sensors and missing forecasts included."""
     rng, features = np.random.default_rng(0), DrainageFeatures(SITE)
-    view, place = View(features, fit.parts), fit.parts.tanks
+    tensors, place = TensorFeatures(features, fit.parts), fit.parts.tanks
     for case in range(20):
         depth = rng.uniform(0, 5, 5)
         silent = rng.random(5) < 0.3 * (case % 3)
@@ -136,7 +136,7 @@ def test_it_sees_what_the_loop_sees(fit):
         def tensor(values):
             return torch.tensor(np.asarray(values)[None], dtype=torch.float32)
 
-        found = view.columns(
+        found = tensors.columns(
             tensor(depth),
             torch.tensor(~silent[None]),
             tensor(readings["setting"]),

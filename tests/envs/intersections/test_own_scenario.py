@@ -147,7 +147,7 @@ def test_a_type_that_sumo_crashes_on(folder):
     assert "program '0': its type is 'off', on which SUMO crashes: give 'static'" in refusal(folder / "own.yaml")
 
 
-def test_a_green_that_neither_gives_way_nor_is_given_way_to(folder):
+def test_a_green_that_neither_gives_way_nor_is_given_way_to():
     """It is not shown; what keeps its protected green is."""
     foes = {(0, 1)}
     assert safe_stage("gG", foes, set()) == "rG"
@@ -191,14 +191,14 @@ def test_a_link_of_vehicles_and_walkers_at_once(folder):
     assert "signal A0: link 0 is of vehicles and walkers at once: give each connection a link of its own" in sentence
 
 
-@pytest.mark.parametrize(("length_m", "kept"), [(64.0, False), (70.0, True)])
-def test_a_crossing_that_takes_longer_than_a_cabinet_reports(folder, length_m, kept):
+@pytest.mark.parametrize(("length_m", "refused"), [(64.0, False), (70.0, True)])
+def test_a_crossing_that_takes_longer_than_a_cabinet_reports(folder, length_m, refused):
     """Its readings would be refused, at each change from the green of those who walk."""
     net = folder / "own.net.xml"
     grid = ["--grid", "--grid.number=1", "--grid.attach-length=200", "--sidewalks.guess", "--crossings.guess"]
     run_sumo_program("netgenerate", *grid, "--default-junction-type=traffic_light", f"-o={net}")
     net.write_text(re.sub(r'(<lane id=":A0_c0_0"[^>]* length=)"[^"]*"', rf'\1"{length_m}"', net.read_text()))
-    if kept:
+    if refused:
         said = r"signal A0: pedestrians need 66 s over link \d+, 70 m, and a change of stage may take 60: divide"
         assert re.search(said, refusal(folder / "own.yaml"))
     else:

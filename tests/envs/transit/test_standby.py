@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from envs.transit.readings import READINGS
-from envs.transit.standby import NEAREST, Reckoning, stand_by
+from envs.transit.standby import NEAREST, StandbyModel, stand_by
 from envs.transit.targets import standby
 from tests.envs.transit.small import READ, three_zones
 
@@ -49,9 +49,9 @@ def test_every_move_is_the_best_of_all(seed):
     rng = np.random.default_rng(seed)
     way_s = rng.uniform(60, 900, (5, 5)) * (1 - np.eye(5))
     demand, idle, coming = rng.uniform(0.1, 9, 5), rng.integers(0, 4, 5), rng.integers(0, 2, 5)
-    coming_s, reckoning = rng.uniform(0, 600, 5), Reckoning(*rng.uniform(0.1, 0.6, 3), least_s=1.0)
-    found = stand_by(demand, idle, coming, coming_s, way_s, reckoning)
-    assert found.tolist() == plainly(demand, idle, coming, coming_s, way_s, reckoning).tolist()
+    coming_s, model = rng.uniform(0, 600, 5), StandbyModel(*rng.uniform(0.1, 0.6, 3), least_s=1.0)
+    found = stand_by(demand, idle, coming, coming_s, way_s, model)
+    assert found.tolist() == plainly(demand, idle, coming, coming_s, way_s, model).tolist()
 
 
 def test_nobody_moves_for_nothing():

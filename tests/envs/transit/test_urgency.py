@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from envs.transit.settings import URGENCY_BASE
-from envs.transit.urgency import Haste, urgency
+from envs.transit.urgency import UrgencyRule, urgency
 from tests.envs.transit.small import READ, three_zones
 
-STRONG = Haste(usual=2.0, power=0.5)
+STRONG = UrgencyRule(usual=2.0, power=0.5)
 
 
-def weight(haste=STRONG, **changed):
+def weight(rule=STRONG, **changed):
     """The factor on a wait's weight."""
     readings = {name: np.array(values, float) for name, values in (READ | changed).items()}
-    return URGENCY_BASE ** urgency(three_zones(), readings, haste)
+    return URGENCY_BASE ** urgency(three_zones(), readings, rule)
 
 
 def test_the_more_wait_for_a_vehicle_the_less_a_wait_weighs():
@@ -34,4 +34,4 @@ def test_where_nobody_waits_a_wait_is_urgent_and_no_more_than_that():
 
 
 def test_without_a_power_a_wait_weighs_what_the_costs_say():
-    assert weight(Haste(power=0.0)) == pytest.approx(1.0)
+    assert weight(UrgencyRule(power=0.0)) == pytest.approx(1.0)

@@ -49,7 +49,7 @@ def test_after_a_breakdown_every_plan_still_keeps_its_promises(seed, slots):
             breakdowns.repair(v, int(fleet.at[v]), now, fleet, log)
         for v in range(3):
             assert brute.play(v, brute.stops_of(v, fleet), now, fleet, riders, roads) is not None
-        inside = [int(x) for v in range(3) for x, p in zip(fleet.rider[v], fleet.pick[v], strict=True)][:0]
+        inside = []
         for v in range(3):
             inside += [int(fleet.rider[v, k]) for k in range(fleet.length[v]) if not fleet.pick[v, k]]
         assert sorted(inside) == sorted(np.flatnonzero(np.isin(riders.state, [WAITING, ABOARD])))

@@ -19,7 +19,6 @@ from envs.transit.record.events import new_log, rows
 from tests.envs.transit import brute
 from tests.envs.transit.own import write
 from tests.envs.transit.small import crowd, garage, street, town
-from training.transit.referee import referee
 
 WEIGHTS = np.array([1.0, 1.0, 0.5, 0.5])
 ANEW = np.array([400.0, 1.5, 200.0])
@@ -289,11 +288,6 @@ def test_impossible_batteries_are_refused(tmp_path, fleet, more, words):
     path.write_text(path.read_text().replace("seats: 4", f"seats: 4{fleet}"))
     with pytest.raises(CityloopError, match=words):
         load_scenario(path)
-
-
-def test_what_knows_no_batteries_says_so():
-    with pytest.raises(CityloopError, match="range_km is 60: SUMO's taxis cannot do that"):
-        referee(load_scenario("transit/cologne", fleet__range_km=60.0), seeds=1)
 
 
 def test_chargers_must_be_there_and_near_enough():

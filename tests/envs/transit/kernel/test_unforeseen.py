@@ -35,7 +35,7 @@ def lateness(now, fleet, riders, roads):
 
 
 def nothing_is_worse(before, after, spared=()):
-    """Whether nothing has become late, or later: but for those who are spared, whose vehicle broke down."""
+    """Asserts that nothing has become late, or later, but for those who are spared, whose vehicle broke down."""
     for what, seconds in after.items():
         if what[0] not in spared or what[1] == "shift":
             assert seconds <= max(before.get(what, 0.0), 0.0) + 1e-4, what

@@ -3,6 +3,7 @@
 import logging
 import zipfile
 
+import numpy as np
 import pytest
 
 from agents import make_controller
@@ -59,10 +60,8 @@ def test_a_feeds_folder_lies_beside_the_yaml(tmp_path, name):
     assert mine.gtfs == path.resolve()
 
 
-def test_degrees_are_metres(tmp_path):
+def test_degrees_are_metres():
     """A minute of latitude is a nautical mile."""
-    import numpy as np
-
     metres = Projection(60.0, 10.0).metres(np.array([60 + 1 / 60, 60.0]), np.array([10.0, 10 + 1 / 60]))
     assert metres[0] == pytest.approx([0, 1852], abs=2)
     assert metres[1] == pytest.approx([926, 0], abs=2)

@@ -160,7 +160,7 @@ def test_what_cannot_be_read_of_a_trip_is_said(files):
         streets.read(scenario.net, scenario.routes, (2, 1))
 
 
-def test_files_that_were_changed_are_read_anew(files, tmp_path):
+def test_files_that_were_changed_are_read_anew(files):
     """In one process, as in a notebook; the hash of the scenario says that they were."""
     (path,) = load_scenario(files).routes
     before = network.load_site(load_scenario(files))

@@ -124,9 +124,10 @@ def test_a_compressed_file_is_read(scenario, tmp_path):
 def test_a_flow_without_a_rate_is_refused(odd, scenario):
     scenario.routes[0].write_text(f'<routes><flow id="q" begin="0" end="9" from="a" to="b" {odd}/></routes>')
     name, _, value = odd.partition("=")
+    bound = "above 0" if name == "period" else "from 0 on"
     with pytest.raises(CityloopError) as error:
         read_routes(scenario.routes[0])
-    assert f"{name} of flow 'q' is {value.strip(chr(34))!r}: give a number above 0" in str(error.value)
+    assert f"{name} of flow 'q' is {value.strip(chr(34))!r}: give a number {bound}" in str(error.value)
 
 
 def test_scale_multiplies_vehicles_and_flows(scenario, tmp_path):
@@ -140,7 +141,7 @@ def test_scale_multiplies_vehicles_and_flows(scenario, tmp_path):
 
 
 def test_many_small_flows_grow_and_shrink_as_one_large_one(scenario, tmp_path):
-    """Each rounded by itself they stayed as they were, or all were gone."""
+    """Numbers are rounded by chance, up or down, so that their sum scales however small each is."""
     flow = '<flow id="f{}" begin="{}" end="600" number="1" route="straight"/>'
     small = "".join(flow.format(k, k) for k in range(300))
     scenario.routes[0].write_text(f'<routes><route id="straight" edges="left0A0 A0B0 B0right0"/>{small}</routes>')
@@ -186,6 +187,7 @@ def test_departures_stay_sorted_and_within_the_window(scenario, tmp_path):
 def test_a_shift_turns_the_profile(scenario, tmp_path):
     before = sorted([10, 5, 590])
     after = sorted(float(c.get("depart")) for c in varied(scenario, tmp_path / "v", shift_s=300) if c.tag != "flow")
+    assert after != before
     gaps = {round((b - a) % 600, 2) for a in before for b in after}
     assert any(all(round((a + gap) % 600, 2) in after for a in before) for gap in gaps), "all moved by one amount"
 
@@ -204,6 +206,13 @@ def test_test_seeds_run_on_the_file_and_training_seeds_vary(tmp_path):
     scenario = load_scenario("intersections/cologne1")
     assert route_files(scenario, 5, tmp_path) == list(scenario.routes)
     assert route_files(scenario, 100_005, tmp_path) != list(scenario.routes)
+
+
+@pytest.mark.parametrize("name", ["vehsPerHour", "probability", "number"])
+def test_a_rate_of_zero_is_a_flow_of_nobody(name, scenario):
+    scenario.routes[0].write_text(f'<routes><flow id="q" begin="0" end="9" from="a" to="b" {name}="0"/></routes>')
+    (flow,) = read_routes(scenario.routes[0])
+    assert flow.get(name) == "0"
 
 
 def test_only_vehicle_elements_are_scheduled_vehicles(scenario):

@@ -40,7 +40,7 @@ def test_counts_by_hand():
 
 
 def test_a_green_of_the_networks_own_program_is_its_safe_stage():
-    """It was reported as clearing for as long as it was shown, and the stage before it stayed."""
+    """It is reported as that stage from when it is shown, and not as clearing."""
     turn = junction(("Gr", "gG"), [movement(0), movement(1)], foes=[(0, 1)], yields=[(0, 1)])
     turn = turn.model_copy(update={"program": tuple(Phase(state=s, duration_s=30) for s in ("Gr", "yy", "GG"))})
     lamps = {5.0: "Gr", 10.0: "yy", 15.0: "GG", 20.0: "GG"}

@@ -10,7 +10,7 @@ from envs.drainage.features import FLOW_CMS, LARGEST, STILL_S, DrainageFeatures
 from envs.drainage.reservoirs import Reservoirs
 
 
-class View:
+class TensorFeatures:
     """Columns of the part ``gate`` from the levels of a network's reservoirs.
 
     Args:
