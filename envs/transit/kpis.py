@@ -93,7 +93,7 @@ def indicators(
         margin_s: reserve that plans keep of a promise.
     """
     ledger = Ledger(log, riders)
-    picked, drove = np.isfinite(ledger.picked_s) & ledger.steady, log.kind == events.DROVE
+    drove = log.kind == events.DROVE
     shifts_s = np.clip(fleet.shift_s, 0.0, end_s)
     hours = float(np.sum(shifts_s[:, END] - shifts_s[:, BEGIN])) / 3600
     broken, missed = (
@@ -109,7 +109,7 @@ def indicators(
         **_driving(log.metres[drove], log.load[drove]),
         "moved": float((log.kind == events.SENT).sum()),
         "handed_over": float((log.kind == events.HANDED_OVER).sum()),
-        "parties_per_veh_h": picked.sum() / max(hours, 1e-9),
+        "parties_per_veh_h": ledger.served.sum() / max(hours, 1e-9),
         **_requests(log, ledger),
         **charging,
         **_by_street(log, ledger, riders, margin_s),
@@ -124,11 +124,11 @@ def indicators(
 
 def _waits(ledger: Ledger) -> dict[str, float]:
     """The headline, the share served, and the waits of those picked up."""
-    picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
-    wait, asked = ledger.wait_s[picked] / 60, int(picked.sum() + unserved.sum())
+    served, turned_away = int(ledger.served.sum()), int(ledger.turned_away.sum())
+    wait, asked = ledger.wait_s[ledger.served] / 60, served + turned_away
     return {
-        "wait_min": (wait.sum() + REFUSED_MIN * unserved.sum()) / max(asked, 1),
-        "served_pct": 100.0 * picked.sum() / asked if asked else 100.0,
+        "wait_min": (wait.sum() + REFUSED_MIN * turned_away) / max(asked, 1),
+        "served_pct": 100.0 * served / asked if asked else 100.0,
         "wait_mean_min": _mean(wait),
         "wait_median_min": float(np.median(wait)) if len(wait) else 0.0,
         "wait_p95_min": float(np.percentile(wait, 95)) if len(wait) else 0.0,
@@ -137,12 +137,12 @@ def _waits(ledger: Ledger) -> dict[str, float]:
 
 def _rides(ledger: Ledger, riders: Riders, walk_m: np.ndarray | None) -> dict[str, float]:
     """Rides of those picked up, and their ways on foot."""
-    picked = np.isfinite(ledger.picked_s) & ledger.steady
-    ride = ledger.ride_s[picked] / 60
+    served = ledger.served
+    ride = ledger.ride_s[served] / 60
     return {
         "ride_min": _mean(ride),
-        "walk_m": 0.0 if walk_m is None else _mean(walk_m[picked]),
-        "detour": float(ride.sum() * 60 / max(riders.direct_s[picked].sum(), 1e-9)) if len(ride) else 1.0,
+        "walk_m": 0.0 if walk_m is None else _mean(walk_m[served]),
+        "detour": float(ride.sum() * 60 / max(riders.direct_s[served].sum(), 1e-9)) if len(ride) else 1.0,
     }
 
 
@@ -166,11 +166,10 @@ def _driving(metres: np.ndarray, load: np.ndarray) -> dict[str, float]:
 
 
 def _requests(log: Log, ledger: Ledger) -> dict[str, float]:
-    """What became of requests that were not simply served."""
-    picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
+    """Number of requests, and what became of those that were refused, withdrawn or hit by a breakdown."""
     refusals = log.load[log.kind == events.REFUSED]
     return {
-        "asked": float(int(picked.sum() + unserved.sum())),
+        "asked": float(ledger.served.sum() + ledger.turned_away.sum()),
         "refused_too_late": float((refusals == events.TOO_LATE).sum()),
         "refused_too_large": float((refusals == events.TOO_LARGE).sum()),
         "impossible": float((refusals == events.IMPOSSIBLE).sum()),
@@ -203,9 +202,8 @@ def _charging(log: Log, batteries: np.ndarray | None) -> dict[str, float]:
 
 def _periods(ledger: Ledger, riders: Riders) -> dict[str, float]:
     """The headline in busy and in quiet times."""
-    picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
-    minutes = np.where(picked, ledger.wait_s / 60, REFUSED_MIN)
-    asked = picked | unserved
+    minutes = np.where(ledger.served, ledger.wait_s / 60, REFUSED_MIN)
+    asked = ledger.served | ledger.turned_away
     last_s = riders.earliest_s.max(initial=1.0)
     part = np.minimum((riders.earliest_s / last_s * PARTS).astype(np.int64), PARTS - 1)
     order = np.argsort(-np.bincount(part[asked], minlength=PARTS), kind="stable")
@@ -215,10 +213,10 @@ def _periods(ledger: Ledger, riders: Riders) -> dict[str, float]:
 
 def places(ledger: Ledger, riders: Riders, zone_of: np.ndarray, zones: int) -> dict[str, np.ndarray]:
     """Mean wait of every zone, and share served, each ``(zones,)``; NaN where there were fewer than `FEW`."""
-    zone, picked = zone_of[riders.origin], np.isfinite(ledger.picked_s) & ledger.steady
+    zone, picked = zone_of[riders.origin], ledger.served
     served = np.bincount(zone[picked], minlength=zones)
     waited = np.bincount(zone[picked], weights=ledger.wait_s[picked] / 60, minlength=zones)
-    asked = served + np.bincount(zone[ledger.unserved & ledger.steady], minlength=zones)
+    asked = served + np.bincount(zone[ledger.turned_away], minlength=zones)
     return {
         "wait_min": np.where(served >= FEW, waited / np.maximum(served, 1), np.nan),
         "served_pct": np.where(asked >= FEW, 100.0 * served / np.maximum(asked, 1), np.nan),

@@ -34,6 +34,7 @@ class Ledger:
             rounded up.
         unserved: refused or stranded.
         steady: the party neither withdraws nor stays away, whichever way it is dispatched; indicators compare these.
+        served, turned_away: of the steady ones, who was picked up, and who was refused or stranded.
         owed: was promised a vehicle, and neither withdrew, nor stayed away, nor lost the promise by a breakdown.
     """
 
@@ -61,6 +62,7 @@ class Ledger:
         self.picked_s[self.stranded] = np.nan
         self.unserved = self.refused | self.stranded
         self.steady = ~np.isfinite(riders.cancel_s) & ~riders.absent
+        self.served, self.turned_away = np.isfinite(self.picked_s) & self.steady, self.unserved & self.steady
         self.wait_s = self.picked_s - riders.earliest_s
         self.ride_s = self.dropped_s - self.picked_s
         promised = self._which(log, events.PROMISED, count)

@@ -53,11 +53,11 @@ def by_period(log: Log, riders: Riders, quarters: Mapping[str, np.ndarray]) -> d
         Period → indicator → value; periods without requests are left out.
     """
     ledger = Ledger(log, riders)
-    picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
     empty = (log.kind == events.DROVE) & (log.load == 0)
     found = {}
     for name, mine in quarters.items():
-        served, refused = picked & _within(riders.earliest_s, mine), unserved & _within(riders.earliest_s, mine)
+        inside = _within(riders.earliest_s, mine)
+        served, refused = ledger.served & inside, ledger.turned_away & inside
         asked = int(served.sum() + refused.sum())
         if not asked:
             continue
