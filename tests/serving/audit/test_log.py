@@ -297,6 +297,37 @@ def test_a_line_that_was_torn_is_cut_off_and_recorded(
     assert part.startswith(recovered["text"].encode())
 
 
+@pytest.mark.parametrize("files", [1, 2])
+def test_a_file_that_a_killed_process_left_empty_is_deleted(tmp_path: Path, files: int) -> None:
+    how = AuditSettings(compress=False)
+    log = AuditLog(tmp_path, how)
+    log.record(decision(0))
+    log.close()
+    for k in range(files):
+        (tmp_path / "chain-0" / segment_name(4, 1e9 + k)).touch()
+    for tick in (1, 2):
+        log = AuditLog(tmp_path, how)
+        log.record(decision(tick))
+        log.close()
+        assert verify(tmp_path).ok
+    assert kinds(tmp_path) == ["segment", "decision", "stop"] * 3
+
+
+def test_a_process_that_is_killed_before_the_first_line_of_a_file_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed() -> dict[str, str]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "origin", killed)
+        with pytest.raises(KeyboardInterrupt):
+            AuditLog(tmp_path)
+    assert not list((tmp_path / "chain-0").glob("*.jsonl"))
+    AuditLog(tmp_path).close()
+    assert verify(tmp_path).ok
+
+
 def test_a_log_that_was_altered_is_not_mended(tmp_path: Path) -> None:
     log = AuditLog(tmp_path, AuditSettings(compress=False))
     log.record(decision(0))
