@@ -106,12 +106,13 @@ class AlarmWatch:
                 looked_s = time.monotonic()
 
     def _gathered(self) -> Iterator[Event | None]:
-        """Events that have come, once there are some; none after `LOOK_S` without any."""
+        """Events that have come, once there are some, for `LOOK_S` at most; none after as long without any."""
         with suppress(Empty):
             first = self._events.get(timeout=LOOK_S)
+            until_s = time.monotonic() + LOOK_S
             yield first
             time.sleep(GATHER_S)
-            while True:
+            while time.monotonic() < until_s:
                 yield self._events.get_nowait()
 
     def take(self, event: Event) -> None:

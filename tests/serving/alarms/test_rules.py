@@ -181,6 +181,25 @@ def test_a_look_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch, capl
     assert "silence could not be looked for" in caplog.text
 
 
+def test_silence_is_looked_for_however_many_events_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    flooded, looked = Event(), Event()
+
+    def take(watch: AlarmWatch, event: Decision) -> None:
+        flooded.set()
+        watch.record(event)  # there is always another one
+
+    def look(_: AlarmWatch) -> None:
+        if flooded.is_set():
+            looked.set()
+
+    monkeypatch.setattr("serving.alarms.watch.LOOK_S", 0.0)
+    monkeypatch.setattr(AlarmWatch, "take", take)
+    monkeypatch.setattr(AlarmWatch, "look", look)
+    with closing(AlarmWatch([])) as watch:
+        watch.record(DECISION)
+        assert looked.wait(5.0)
+
+
 def alarms(watch: AlarmWatch) -> list[tuple[int, str, str]]:
     with watch.lock:
         return [(alarm.id, alarm.key, alarm.state) for alarm in watch.book.all(100.0)]
