@@ -168,7 +168,7 @@ def _changed(roles: Roles, verb: str, change: RoleChange) -> Roles:
     return roles.demote() if verb == "demote" else roles.rollback()
 
 
-def policies(service: SiteService, saved: bool = True) -> Policies:
+def policies(service: SiteService) -> Policies:
     """The roles at a site."""
     service.look()
     crew, system = service.standing.crew, service.site.system
@@ -179,7 +179,6 @@ def policies(service: SiteService, saved: bool = True) -> Policies:
         rates=service.standing.watch.rates(),
         dropped=service.dropped,
         known=[*rules(system), POLICY, *shipped_policies(system)],
-        saved=saved,
     )
 
 
