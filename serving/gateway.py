@@ -128,7 +128,7 @@ class Gateway:
                 sites[ref] = fault if sites.get(ref, "ok") == "ok" else f"{sites[ref]}; {fault}"
         audit = None if self.audit is None else self.audit.degraded
         access = self.access.problem
-        well = audit is access is None and set(sites.values()) <= {"ok"}
+        well = audit is None and access is None and set(sites.values()) <= {"ok"}
         return {
             "status": "ok" if well else "degraded",
             "sites": sites,
