@@ -168,7 +168,7 @@ def _changed(roles: Roles, verb: str, change: RoleChange) -> Roles:
 
 def policies(service: SiteService) -> Policies:
     """The roles at a site."""
-    service.look()
+    service.take_up_saved()
     crew, system = service.standing.crew, service.site.system
     return Policies(
         roles=crew.roles,
@@ -182,7 +182,7 @@ def policies(service: SiteService) -> Policies:
 
 def standing_of(service: SiteService) -> SiteStanding:
     """The state of a site."""
-    service.look()
+    service.take_up_saved()
     return SiteStanding(
         last=None if service.last is None else dict(service.last),
         age_s=service.age_s,

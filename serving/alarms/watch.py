@@ -100,7 +100,7 @@ class AlarmWatch:
                     LOGGER.exception("alarms: an event could not be looked at")
             if time.monotonic() - looked_s >= LOOK_S:
                 try:
-                    self.look()
+                    self.check_silence()
                 except Exception:
                     LOGGER.exception("alarms: silence could not be looked for")
                 looked_s = time.monotonic()
@@ -168,8 +168,8 @@ class AlarmWatch:
         self._write()
         return alarm
 
-    def look(self) -> None:
-        """Look for sites that have fallen silent."""
+    def check_silence(self) -> None:
+        """Find sites that have fallen silent."""
         now_s, steady_s = self._clock(), self._steady()
         with self.lock:
             for (system, site), rules in self._rules.items():

@@ -52,7 +52,7 @@ class Wanted:
     until: float | None = None
     what: str | None = None
 
-    def look(self, line: Line) -> dict[str, Any] | None:
+    def match(self, line: Line) -> dict[str, Any] | None:
         """The record of a line if it matches."""
         # A text within a text has its quotation marks escaped, so that this finds fields alone; most lines end here.
         for name, value in (("system", self.system), ("site", self.site)):
@@ -98,7 +98,7 @@ def _backwards(chain: Path, wanted: Wanted, left: float = math.inf) -> Iterator[
             record = None
             with suppress(ValueError):  # altered: verifying says where
                 line = split(raw)
-                n, record = line.n, wanted.look(line)
+                n, record = line.n, wanted.match(line)
             if record is not None:
                 yield {"chain": chain.name, **record}
             if left < 0:
@@ -150,7 +150,7 @@ def _forwards(chain: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
             continue
         for raw in _whole(segment):
             try:
-                record = wanted.look(split(raw))
+                record = wanted.match(split(raw))
             except ValueError:
                 continue
             if record is not None:

@@ -132,7 +132,7 @@ class Standing:
         before, self._published = self._published, self.state()
         self.store.note(before, self._published)
 
-    def look(self) -> SiteState | None:
+    def take_up_saved(self) -> SiteState | None:
         """Read what another process of the same service has saved: its predecessor, or its successor.
 
         Commands by hand take effect at once.
@@ -161,7 +161,7 @@ class Standing:
         while found is not None:
             roles = self._with(found).roles
             async with self.crew.prepared(roles) as seats:
-                found = self.look()  # it took its time
+                found = self.take_up_saved()  # it took its time
                 if found is not None and self._with(found).roles == roles:
                     self._take_up(found, seats)
                     return

@@ -255,7 +255,7 @@ class SiteService:
     def _follow(self, tick: Tick, body: bytes) -> bool:
         """Take note of a tick; returns whether controllers and checks begin anew with it, as in a new process."""
         first = self.last is None
-        self._keeper.look()
+        self._keeper.take_up_saved()
         if not self.standing.episodes.follow(tick, body):
             return first
         self.settle()  # earlier answers are judged under the controller in charge then
@@ -384,12 +384,12 @@ class SiteService:
         for sink in self._sinks:
             sink.record(event)
 
-    def look(self) -> None:
+    def take_up_saved(self) -> None:
         """Take over what another process has saved, ahead of the next tick; to be called before the state is shown."""
-        self._keeper.look()
+        self._keeper.take_up_saved()
 
     async def catch_up(self) -> None:
-        """As `look`, and wait until it holds; to be called before a change."""
+        """As `take_up_saved`, and wait until it holds; to be called before a change."""
         await self._keeper.catch_up()
 
     async def save(self) -> bool:

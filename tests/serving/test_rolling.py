@@ -181,7 +181,7 @@ def test_what_is_written_while_the_state_is_read_still_holds(site: Site, tmp_pat
         return found
 
     monkeypatch.setattr(StateStore, "_read", then_written)
-    standing.look()
+    standing.take_up_saved()
     assert set(standing.overrides.held) == set(kept(tmp_path, site).overrides) == {first, second}
 
 
