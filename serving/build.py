@@ -131,14 +131,16 @@ class Plan:
                 opened.callback(services[-1].close)
             bookings = [(config.site, site, config.booking) for config, site in places]
             desks = open_desks(bookings, {service.ref: service for service in services}, restore)
+            for desk in desks.values():
+                opened.callback(desk.close)
             if restore:
                 for service in services:
                     service.begin()
+                if audit is not None:
+                    keep_what_decides(audit, services)
             opened.pop_all()
         if sinks is None:
             return Gateway(services, access)
-        if audit is not None:
-            keep_what_decides(audit, services)
         return Gateway(
             services,
             access,

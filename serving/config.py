@@ -20,10 +20,11 @@ from envs.core.registry import SYSTEMS
 from envs.core.scenario import read_yaml
 from serving.access.principal import AccessSettings
 from serving.audit.settings import AuditSettings
-from serving.booking.files import in_folder
+from serving.booking.database import in_folder
 from serving.charge.roles import Mode, Roles
 from serving.charge.rollback import RollbackSettings
 from serving.checks.settings import CheckSettings
+from serving.wire import MAX_DEADLINE_MS
 
 
 class SiteSettings(Frozen):
@@ -38,7 +39,7 @@ class SiteSettings(Frozen):
             given: any bundle that is whole will do.
     """
 
-    deadline_ms: float = Field(default=100.0, gt=0, le=60_000)
+    deadline_ms: float = Field(default=100.0, gt=0, le=MAX_DEADLINE_MS)
     queue: int = Field(default=16, ge=1, le=1000)
     rollback: RollbackSettings = RollbackSettings()
     checks: CheckSettings = CheckSettings()
@@ -255,7 +256,7 @@ def _over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 SPARED = {"challenger", "fallback", "booking"}
 """Keys that a site may leave empty, to do without what `defaults` give."""
 
-NOBODY = "monitor"
+NULLABLE = "monitor"
 """A key for which null is a value: nobody listens."""
 
 
@@ -265,13 +266,13 @@ def _refuse_empty(content: Mapping[str, Any], path: Path) -> None:
     A site may so do without what `defaults` give, if it is among `SPARED`; and without a monitor, which it has unless
     told otherwise.
     """
-    spared = {NOBODY} | (SPARED & (content.get("defaults") or {}).keys())
+    spared = {NULLABLE} | (SPARED & (content.get("defaults") or {}).keys())
     try:
         empty = list(_empty(content))
     except RecursionError:
         raise CityloopError(f"{path}: a value contains itself: write it out") from None
     for place in empty:
-        if place != ("defaults", NOBODY) and not (place[0] == "sites" and len(place) == 3 and place[2] in spared):
+        if place != ("defaults", NULLABLE) and not (place[0] == "sites" and len(place) == 3 and place[2] in spared):
             raise CityloopError(f"{path}: key {'.'.join(place)!r} is empty: give it a value, or remove it")
 
 

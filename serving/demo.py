@@ -204,7 +204,7 @@ def demo(
         stop: ends it when set; Ctrl-C does, too.
 
     Raises:
-        CityloopError: if something cannot be served.
+        CityloopError: if something cannot be served, or the service cannot go on.
     """
     stop = stop or threading.Event()
     config = config_of(scenarios, "127.0.0.1", port, state)
@@ -223,6 +223,7 @@ def demo(
             say(f"the console: {handle.url}/   (Ctrl-C ends it)")
             with suppress(KeyboardInterrupt):
                 while not stop.wait(1.0):
+                    handle.check()
                     if not any(plant.is_alive() for plant in plants):
                         raise CityloopError("every plant has ended: look at what they said above")
         finally:

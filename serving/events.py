@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from envs.core.readings import Readings
 
-Sources = ("champion", "canary", "fallback", "manual")
+SOURCES = ("champion", "canary", "fallback", "manual")
 """Sources of a command: a policy in one of its two acting roles, the fallback, a person."""
 
 FallbackCause = Literal["late", "failed", "inputs", "rolled_back"]
@@ -33,7 +33,7 @@ class Decision:
         readings_hash: SHA-256 of the checked readings' bytes.
         imputed: ``column[k]`` → the value that stood in for a reading that could not be trusted.
         findings: of the input checks, in words.
-        source: one of `Sources`.
+        source: one of `SOURCES`.
         controller: its name.
         bundle: SHA-256 of the bundle that decided, None if no policy did.
         requests: to the guard, one entry an agent, as plain data; None where a program runs in the plant.

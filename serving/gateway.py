@@ -128,7 +128,7 @@ class Gateway:
                 sites[ref] = fault if sites.get(ref, "ok") == "ok" else f"{sites[ref]}; {fault}"
         audit = None if self.audit is None else self.audit.degraded
         access = self.access.problem
-        well = audit is access is None and set(sites.values()) <= {"ok"}
+        well = audit is None and access is None and set(sites.values()) <= {"ok"}
         return {
             "status": "ok" if well else "degraded",
             "sites": sites,
@@ -272,17 +272,18 @@ class Gateway:
             CityloopError: if a site cannot; a supervisor then replaces this process.
         """
         for service in self.all:
-            service.look()
+            service.take_up_saved()
             if (fault := await service.cannot_decide()) is not None:
                 raise CityloopError(f"{service.ref}: {fault}")
         if self._looking is None or self._looking.done():  # not waited for: a database may take its time
-            self._looking = asyncio.ensure_future(self._look())
+            self._looking = asyncio.ensure_future(self._run_desks())
 
-    async def _look(self) -> None:
+    async def _run_desks(self) -> None:
         """Let desks make periodic decisions that no message has triggered, and stream where vehicles are."""
         for name, desk in self.desks.items():
             try:
-                told = await run_in_threadpool(desk.look)
+                await run_in_threadpool(desk.decide_due)
+                told = await run_in_threadpool(desk.telemetry)
             except Exception:  # the other desks go on
                 LOGGER.exception("transit/%s: its periodic decisions of bookings failed", name)
                 continue

@@ -15,7 +15,7 @@ import sqlalchemy as sql
 
 from envs.core.errors import CityloopError
 from envs.core.files import Held, hold
-from serving.booking.files import database_of
+from serving.booking.database import database_of
 from serving.booking.store import file_of
 from serving.config import ServiceConfig
 
@@ -48,9 +48,8 @@ def held(config: ServiceConfig) -> Iterator[None]:
     handles: list[int] = []
     try:
         for path, called in _files(config).items():
-            with suppress(
-                OSError
-            ):  # no locks on this file system; or the file cannot be made, which its writer reports
+            # An error: no locks on this file system; or the file cannot be made, which its writer reports.
+            with suppress(OSError):
                 handles.append(_hold(path, called))
         yield
     finally:

@@ -24,6 +24,12 @@ from serving.wire import Change, example_tick
 VERBS = ("shadow", "canary", "promote", "demote", "rollback")
 """What can be done to the roles."""
 
+AT_ONCE = ("promote", "rollback")
+"""Verbs that do not wait for the next episode."""
+
+EXPECTED = ("promote", "demote", "rollback")
+"""Verbs that concern a controller named by the roles, and not by the request."""
+
 
 async def change_roles(service: SiteService, verb: str, change: RoleChange, who: str) -> Policies:
     """Change the roles of controllers, without delaying a tick.
@@ -62,10 +68,6 @@ def _check_asked(verb: str, change: RoleChange) -> None:
     if change.expected is not None and (verb not in EXPECTED or change.policy is not None):
         mend = f"it goes with {', '.join(EXPECTED)} where no policy is named: leave it out"
         raise ReadingError("expected", brief(change.expected), mend)
-
-
-EXPECTED = ("promote", "demote", "rollback")
-"""Verbs that concern a controller named by the roles, and not by the request."""
 
 
 def _check_expected(verb: str, change: RoleChange, roles: Roles) -> None:
@@ -111,10 +113,6 @@ def _check_unreplaced(service: SiteService, ref: str | None) -> None:
             f"its folder has another bundle now ({found[:12]}) than when it was loaded ({str(seat.bundle)[:12]}): put "
             "every version into a folder of its own, so that there is one to go back to",
         )
-
-
-AT_ONCE = ("promote", "rollback")
-"""Verbs that do not wait for the next episode."""
 
 
 async def apply_roles(
@@ -168,9 +166,9 @@ def _changed(roles: Roles, verb: str, change: RoleChange) -> Roles:
     return roles.demote() if verb == "demote" else roles.rollback()
 
 
-def policies(service: SiteService, saved: bool = True) -> Policies:
+def policies(service: SiteService) -> Policies:
     """The roles at a site."""
-    service.look()
+    service.take_up_saved()
     crew, system = service.standing.crew, service.site.system
     return Policies(
         roles=crew.roles,
@@ -179,13 +177,12 @@ def policies(service: SiteService, saved: bool = True) -> Policies:
         rates=service.standing.watch.rates(),
         dropped=service.dropped,
         known=[*rules(system), POLICY, *shipped_policies(system)],
-        saved=saved,
     )
 
 
 def standing_of(service: SiteService) -> SiteStanding:
     """The state of a site."""
-    service.look()
+    service.take_up_saved()
     return SiteStanding(
         last=None if service.last is None else dict(service.last),
         age_s=service.age_s,

@@ -131,7 +131,7 @@ class _Place:
                 self._keep(noted, observation, first)
             step = loop.step(self.policy.act(loop.readings, observation))
             if step.done:
-                return noted, not step.kpis[loop.system.failure]
+                return noted, not loop.system.failed(step.kpis)
 
     def _note(self, noted: Noted) -> None:
         watch = self.watch

@@ -47,7 +47,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Task:
+class EpisodeTask:
     """One controller on one seed.
 
     Attributes:
@@ -91,7 +91,7 @@ class Episode:
     periods: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def play(loop: ControlLoop, controller: Controller, task: Task, check: Callable[[], None]) -> Episode:
+def play(loop: ControlLoop, controller: Controller, task: EpisodeTask, check: Callable[[], None]) -> Episode:
     """Run one episode; ``check`` is called at every decision and may raise to end it."""
     controller.reset()
     loop.reset(task.seed, controller.program)
@@ -136,7 +136,7 @@ def play(loop: ControlLoop, controller: Controller, task: Task, check: Callable[
 
 def run_episodes(
     scenario: Scenario,
-    tasks: Sequence[Task],
+    tasks: Sequence[EpisodeTask],
     processes: int | None = None,
     on_progress: Progress | None = None,
     make: Maker = make_controller,
@@ -193,7 +193,7 @@ class _Worker:
         self.heard = time.monotonic()
         self.begun = False
 
-    def give(self, k: int, task: Task) -> None:
+    def give(self, k: int, task: EpisodeTask) -> None:
         self.task, self.heard = k, time.monotonic()
         with suppress(OSError):  # the worker is dead: its missing answer will be noticed
             self.pipe.send(task)
@@ -217,7 +217,7 @@ class EpisodePool:
             self.close()
             raise
 
-    def run(self, tasks: Sequence[Task], on_progress: Progress | None = None) -> list[Episode]:
+    def run(self, tasks: Sequence[EpisodeTask], on_progress: Progress | None = None) -> list[Episode]:
         """Run all tasks and return their episodes in the tasks' order.
 
         Raises:
@@ -234,7 +234,7 @@ class EpisodePool:
             raise
         return [episodes[k] for k in range(len(tasks))]
 
-    def _run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Episode]]:
+    def _run(self, tasks: Sequence[EpisodeTask]) -> Iterator[tuple[int, Episode]]:
         """Yield (task's index, episode) as they come."""
         queue = iter(enumerate(tasks))
         busy = {}
@@ -259,7 +259,7 @@ class EpisodePool:
                     worker.heard = time.monotonic()
             self._refuse_stalled(busy.values(), tasks)
 
-    def _hear(self, worker: _Worker, task: Task) -> Episode | None:
+    def _hear(self, worker: _Worker, task: EpisodeTask) -> Episode | None:
         """An episode, or None for a sign of life."""
         where = f"controller {task.controller!r} with seed {task.seed}"
         worker.heard = time.monotonic()
@@ -278,7 +278,7 @@ class EpisodePool:
             raise CityloopError(f"{where} failed: {last} ({Path(file).name}, line {line})") from RuntimeError(content)
         return content
 
-    def _refuse_stalled(self, workers: Any, tasks: Sequence[Task]) -> None:
+    def _refuse_stalled(self, workers: Any, tasks: Sequence[EpisodeTask]) -> None:
         for worker in workers:
             if time.monotonic() - worker.heard > STALL_S:
                 task = tasks[worker.task]
@@ -342,7 +342,7 @@ class _Kit:
         self._loops: dict[int, ControlLoop] = {}
         self._controllers: dict[tuple[int, str, tuple[int, int] | None], Controller] = {}
 
-    def prepare(self, task: Task) -> tuple[ControlLoop, Controller]:
+    def prepare(self, task: EpisodeTask) -> tuple[ControlLoop, Controller]:
         """The loop and the controller of a task."""
         if task.place not in self._loops:
             self._loops[task.place] = make_loop(self._scenarios[task.place])
@@ -364,7 +364,7 @@ def _stamp(name: str) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _child(pipe: Connection, kit: _Kit, task: Task) -> NoReturn:
+def _child(pipe: Connection, kit: _Kit, task: EpisodeTask) -> NoReturn:
     """Run one episode, send its result, and exit without the parent's clean-up."""
     loop, controller = kit.prepare(task)
     try:
@@ -378,7 +378,7 @@ def _child(pipe: Connection, kit: _Kit, task: Task) -> NoReturn:
         os._exit(ANSWERED)
 
 
-def _answer(pipe: Connection, loop: ControlLoop, controller: Controller, task: Task) -> tuple[str, Any] | None:
+def _answer(pipe: Connection, loop: ControlLoop, controller: Controller, task: EpisodeTask) -> tuple[str, Any] | None:
     """Message to the caller: an episode, or an error; None: the caller has cancelled."""
     try:
         check = _Checker(pipe)

@@ -20,10 +20,9 @@ from agents.own import make_any
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
-from envs.core.registry import System
 from envs.core.scenario import Scenario, Split
 from envs.core.statistics import compare, seed_ratios, summarise
-from training.episodes import Episode, Progress, Task, run_episodes
+from training.episodes import Episode, EpisodeTask, Progress, run_episodes
 from training.evaluation import Evaluation, Result
 from training.tracking import RUNS, free_path, refuse_taken, stamp, versions
 
@@ -71,7 +70,7 @@ def evaluate(
         folder = Path(out) if out is not None else free_path(RUNS / place.system / place.name / "evaluate", stamp())
         if save:
             refuse_taken(folder, whole=True)
-        tasks = [Task(name, seed) for name in names for seed in chosen]
+        tasks = [EpisodeTask(name, seed) for name in names for seed in chosen]
         episodes = run_episodes(place, tasks, processes, on_progress, make_any)
         evaluation = _evaluation(loop, names, split, chosen, episodes)
         if save:
@@ -130,7 +129,7 @@ def _evaluation(
     system = loop.system
     rows = {name: [_row(e) for e in episodes if e.controller == name] for name in names}
     voids = {
-        name: {k for k, row in enumerate(mine) if system.failure_voids and _failed(row, system)}
+        name: {k for k, row in enumerate(mine) if system.failure_voids and system.failed(row)}
         for name, mine in rows.items()
     }
     why = f"{system.failure}: {system.kpis[system.failure]}"
@@ -157,7 +156,7 @@ def _evaluation(
     values = {name: [mine[k][kpi] for k in kept] for name, mine in rows.items()}
     negligible = system.negligible if kpi == system.kpi else 0.0
     results = {
-        name: Result(summarise(values[name]), sum(_failed(row, system) for row in mine), mine)
+        name: Result(summarise(values[name]), sum(system.failed(row) for row in mine), mine)
         for name, mine in rows.items()
     }
     return Evaluation(
@@ -184,7 +183,3 @@ def _row(episode: Episode) -> dict[str, float]:
         "reward": episode.reward,
         "interventions": episode.interventions,
     }
-
-
-def _failed(row: dict[str, float], system: System) -> bool:
-    return row[system.failure] == 1

@@ -21,17 +21,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agents.networks import NETWORKS, PolicyNetwork
 from envs.core.files import write_whole
-from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 from envs.core.world import Controller
 from training.actions import ActionCodec
 from training.algorithm import Task
-from training.episodes import EpisodePool, cores
-from training.episodes import Task as Episode
+from training.episodes import EpisodePool, EpisodeTask, cores
 from training.settings import Settings
 from training.start import Start, adopt
 from training.tracking import write_state
-from training.validate import WEIGHTS, NetworkController, load_network, read_weights, write_weights
+from training.validate import WEIGHTS, network_controller, write_weights
 
 STATE, SCALE = "learner.pt", "scale.npy"
 """File names of the state in a checkpoint, and of the perturbation's sizes beside the current weights."""
@@ -111,7 +109,7 @@ class Evolution:
     def _returns(self, disturbances: Sequence[tuple[int, float]]) -> np.ndarray:
         """Mean return of each perturbed policy over the same episodes."""
         tasks = [
-            Episode(f"{self._present}#{self._updates}#{noise}#{size:g}", seed, place)
+            EpisodeTask(f"{self._present}#{self._updates}#{noise}#{size:g}", seed, place)
             for noise, size in disturbances
             for place, scenario in enumerate(self._scenarios)
             for seed in self._seeds(scenario)
@@ -182,13 +180,12 @@ def direction(seed: int, size: int) -> np.ndarray:
 def _disturbed(network: str, width: int, name: str, site: Any) -> Controller:
     """The perturbed policy of a task name, which encodes a file of weights, its update, a direction and a step size."""
     path, _, seed, size = name.rsplit("#", 3)
-    torch.set_num_threads(1)
-    system = get_system(site.system)
-    codec = ActionCodec(system.action_space(site))
-    policy = load_network(network, width, read_weights(Path(path)), system.make_features(site).shapes, codec.inputs)
-    scale = torch.from_numpy(np.load(Path(path).with_name(SCALE)))
-    way = torch.from_numpy(direction(int(seed), len(scale))).to(scale.dtype)
-    with torch.no_grad():
-        weights = parameters_to_vector(policy.parameters())
-        vector_to_parameters(weights + float(size) * scale * way, policy.parameters())
-    return NetworkController(policy, codec, name, system.make_coordination(site))
+
+    def disturb(policy: PolicyNetwork) -> None:
+        scale = torch.from_numpy(np.load(Path(path).with_name(SCALE)))
+        way = torch.from_numpy(direction(int(seed), len(scale))).to(scale.dtype)
+        with torch.no_grad():
+            weights = parameters_to_vector(policy.parameters())
+            vector_to_parameters(weights + float(size) * scale * way, policy.parameters())
+
+    return network_controller(network, width, Path(path), site, name, disturb)

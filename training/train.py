@@ -12,7 +12,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -276,10 +276,11 @@ class _Run:
 
     def close(self) -> None:
         """Stop plants and algorithm, flush events."""
-        self.validator.close()
-        self.learner.stop()
-        if self.journal is not None:
-            self.journal.close()
+        with ExitStack() as stack:  # whichever of them fails, the others are closed
+            if self.journal is not None:
+                stack.callback(self.journal.close)
+            stack.callback(self.learner.stop)
+            stack.callback(self.validator.close)
 
     # -- what a run survives ------------------------------------------------------------------------------------
 

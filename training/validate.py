@@ -30,7 +30,7 @@ from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 from envs.core.world import Controller, Coordination, Observation, Requests
 from training.actions import ActionCodec
-from training.episodes import Episode, EpisodePool, Task, cores
+from training.episodes import Episode, EpisodePool, EpisodeTask, cores
 from training.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
@@ -156,15 +156,37 @@ def load_network(
     return policy.eval()
 
 
+def network_controller(
+    network: str,
+    width: int,
+    path: Path,
+    site: Any,
+    name: str,
+    change: Callable[[PolicyNetwork], None] = lambda policy: None,
+) -> NetworkController:
+    """The controller of a site with a network on one thread.
+
+    Args:
+        network: a key of `agents.networks.NETWORKS`.
+        width: of its layers.
+        path: file of its weights.
+        site: the site.
+        name: of the controller.
+        change: called with the network before it decides.
+    """
+    torch.set_num_threads(1)
+    system = get_system(site.system)
+    codec = ActionCodec(system.action_space(site))
+    policy = load_network(network, width, read_weights(path), system.make_features(site).shapes, codec.inputs)
+    change(policy)
+    return NetworkController(policy, codec, name, system.make_coordination(site))
+
+
 def _controller(network: str, width: int, name: str, site: Any) -> Controller:
     """A rule by its name, or a network by the path of its weights."""
     if not name.endswith(WEIGHTS):
         return make_controller(name, site)
-    torch.set_num_threads(1)
-    system = get_system(site.system)
-    codec = ActionCodec(system.action_space(site))
-    policy = load_network(network, width, read_weights(Path(name)), system.make_features(site).shapes, codec.inputs)
-    return NetworkController(policy, codec, name, system.make_coordination(site))
+    return network_controller(network, width, Path(name), site, name)
 
 
 class Validator:
@@ -315,7 +337,7 @@ class Validator:
     def _episodes(self, what: str, names: Sequence[str], skip: int, seeds: int) -> dict[str, list[list[Episode]]]:
         """Controller → scenario → episodes; ``what`` is passed to the progress display."""
         chosen = [scenario.seeds.validation.after(skip, seeds) for scenario in self.scenarios]
-        tasks = [Task(name, seed, place) for name in names for place, mine in enumerate(chosen) for seed in mine]
+        tasks = [EpisodeTask(name, seed, place) for name in names for place, mine in enumerate(chosen) for seed in mine]
         told = None if self._on_episodes is None else partial(self._on_episodes, what)
         episodes = iter(self._pool.run(tasks, told))
         return {name: [[next(episodes) for _ in range(seeds)] for _ in self.scenarios] for name in names}
@@ -325,7 +347,7 @@ class Validator:
         void: list[set[int]] = [set() for _ in self.scenarios]
         for one in played if self.system.failure_voids else ():
             for places, mine in zip(void, one, strict=True):
-                places.update(k for k, kpis in enumerate(mine) if kpis[self.system.failure])
+                places.update(k for k, kpis in enumerate(mine) if self.system.failed(kpis))
         return void
 
     def _means(self, played: Played, void: Sequence[Collection[int]]) -> Means:

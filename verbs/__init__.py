@@ -21,7 +21,7 @@ AsJson = Annotated[
     str | None,
     typer.Option("--json", metavar="[FILE.json]", help="Print JSON alone on standard output, or write it to a file."),
 ]
-"""The option that every verb has."""
+"""The option of every verb that prints results."""
 
 ScenarioRef = Annotated[str, typer.Argument(help="SYSTEM/NAME, or the path of a YAML file.", show_default=False)]
 Settings = Annotated[

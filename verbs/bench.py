@@ -88,7 +88,7 @@ def soak(
     seconds: Annotated[float, typer.Option(min=1, help="How long the service is asked.")] = 1800.0,
     as_json: AsJson = None,
 ) -> None:
-    """A long run over four systems: memory, file descriptors and threads."""
+    """A long run over four systems: memory and file descriptors."""
     _run("serving.bench.soak", "soak", as_json, seconds=_finite(seconds))
 
 

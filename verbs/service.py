@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,9 @@ from agents.shipped import evaluated_at
 from envs import CityloopError, get_system, load_scenario
 from verbs import AsJson, ScenarioRef, Settings, chosen_scenario
 from verbs.terminal import Output, flat, number, table
+
+if TYPE_CHECKING:
+    from serving.config import ServiceConfig
 
 DEFAULT_SERVED = "intersections/cologne8"
 """Scenarios that are served if none is named and no policy ships."""
@@ -61,26 +65,9 @@ def serve(
     as_json: AsJson = None,
 ) -> None:
     """Serve decisions over HTTP with Ray Serve, until interrupted."""
-    from serving.config import ServiceConfig
-
-    given = {"champion": policy, "fallback": fallback, "deadline_ms": deadline_ms}
-    defaults = {key: value for key, value in given.items() if value is not None}
-    if config is not None:
-        if scenarios or defaults:
-            raise CityloopError("--config says what is served and by whom: leave scenarios and their options away")
-        found = ServiceConfig.load(config)
-    else:
-        found = ServiceConfig.make({"defaults": defaults, "sites": scenarios or _served_by_default()})
-    if config is None:
-        state = state or Path("runs/service")
-        audit = audit or state / "audit"
-    changes: dict[str, Any] = {"host": host, "port": port, "state": state, "shards": shards}
-    changes |= {"grpc_port": grpc_port, "log": log}
-    if audit is not None:
-        changes["audit"] = (found.audit.model_dump() if found.audit else {}) | {"folder": audit.absolute()}
-    if keys is not None:
-        changes["access"] = {**found.access.model_dump(), "keys": keys}
-    found = found.changed(**{key: value for key, value in changes.items() if value is not None})
+    defaults = {"champion": policy, "fallback": fallback, "deadline_ms": deadline_ms}
+    changes = {"host": host, "port": port, "state": state, "shards": shards, "grpc_port": grpc_port, "log": log}
+    found = _config_of(config, scenarios, _given(defaults), _given(changes), audit, keys)
     if write_config is not None:  # another process reads it, with another working directory
         from serving.cluster.deploy import write_serve_config
 
@@ -90,6 +77,48 @@ def serve(
     from serving.run import serve as run
 
     run(found, as_json=as_json is not None)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _config_of(
+    config: Path | None,
+    scenarios: Sequence[str] | None,
+    defaults: Mapping[str, Any],
+    changes: dict[str, Any],
+    audit: Path | None,
+    keys: Path | None,
+) -> ServiceConfig:
+    """The configuration of a file, or of scenarios, with what options change.
+
+    Args:
+        config: the file.
+        scenarios: to be served; none: `_served_by_default`.
+        defaults: settings of every site, not with a file.
+        changes: options that are settings of the service.
+        audit: folder of the audit log.
+        keys: file of keys.
+
+    Raises:
+        CityloopError: if something is wrong, or does not go together.
+    """
+    from serving.config import ServiceConfig
+
+    if config is not None:
+        if scenarios or defaults:
+            raise CityloopError("--config says what is served and by whom: leave scenarios and their options away")
+        found = ServiceConfig.load(config)
+    else:
+        found = ServiceConfig.make({"defaults": defaults, "sites": scenarios or _served_by_default()})
+        changes = {"state": Path("runs/service")} | changes
+        audit = audit or changes["state"] / "audit"
+    if audit is not None:
+        changes["audit"] = (found.audit.model_dump() if found.audit else {}) | {"folder": audit.absolute()}
+    if keys is not None:
+        changes["access"] = {**found.access.model_dump(), "keys": keys}
+    return found.changed(**changes)
 
 
 def _served_by_default() -> list[str]:

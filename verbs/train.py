@@ -70,15 +70,8 @@ def train(
     output = Output(as_json)
     if (not scenarios) == (resume is None):
         raise CityloopError("give either scenarios to train on, or a run's folder with --resume")
-    if resume is not None:
-        given = {"seed": seed, "workers": workers, "out": out, "algo": algo}
-        _refuse_changes(given | {"set": settings, "each": each, "hyper": hyper})
-    if algo is not None and algo not in ALGORITHMS:
-        raise CityloopError(f"--algo is {algo!r}: choose {', '.join(ALGORITHMS)}")
-    if resume is not None and not resume.is_dir():
-        raise CityloopError(f"run folder {resume} does not exist: give one that `cityloop train` made")
-    if update is not None and start is None:
-        raise CityloopError(f"--update is {update}: it says which policy of a run to begin with, so give --start, too")
+    fixed = {"seed": seed, "workers": workers, "out": out, "algo": algo, "set": settings, "each": each, "hyper": hyper}
+    _check_options(fixed, resume, start, update)
     _refuse_without_sweep({} if sweep else {"samples": samples, "parallel": None if parallel == 1 else parallel})
     places = [place for ref in scenarios or () for place in variants(ref, settings, each)]
     options: dict[str, Any] = {"minutes": minutes, "iterations": iterations, "out": out}
@@ -89,11 +82,7 @@ def train(
             raise CityloopError(
                 "--resume, --start, --hyper, --sweep and several scenarios are not for sb3: it is a plain reference"
             )
-        with _training(output) as progress:
-            from training.reference import train_reference
-
-            run = train_reference(places[0], **options, **progress)
-        _show_run(output, run)
+        _train_reference(output, places[0], options)
         return
     options |= _hyperparameters(hyper, {"seed": seed, "workers": workers})
     options |= {} if algo is None else {"algorithm": algo}
@@ -109,6 +98,37 @@ def train(
         raise CityloopError("--sweep starts trials of its own: it does not go with --resume")
     else:
         _sweep(output, places, sweep, options | {"samples": samples, "parallel": parallel})
+
+
+def _check_options(fixed: Mapping[str, Any], resume: Path | None, start: Path | None, update: int | None) -> None:
+    """Refuse options that are wrong, or go without another one.
+
+    Args:
+        fixed: options that a resumed run cannot change.
+        resume: the run to resume.
+        start: the policy to begin with.
+        update: the number of its update.
+
+    Raises:
+        CityloopError: naming the option.
+    """
+    if resume is not None:
+        _refuse_changes(fixed)
+    if fixed["algo"] is not None and fixed["algo"] not in ALGORITHMS:
+        raise CityloopError(f"--algo is {fixed['algo']!r}: choose {', '.join(ALGORITHMS)}")
+    if resume is not None and not resume.is_dir():
+        raise CityloopError(f"run folder {resume} does not exist: give one that `cityloop train` made")
+    if update is not None and start is None:
+        raise CityloopError(f"--update is {update}: it says which policy of a run to begin with, so give --start, too")
+
+
+def _train_reference(output: Output, place: Scenario, options: Mapping[str, Any]) -> None:
+    """Train a reference with stable-baselines3."""
+    with _training(output) as progress:
+        from training.reference import train_reference
+
+        run = train_reference(place, **options, **progress)
+    _show_run(output, run)
 
 
 def _beginning(start: Path, places: Sequence[Scenario]) -> Path:

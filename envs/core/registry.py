@@ -136,6 +136,10 @@ class System:
         """Indicator by which controllers are compared on a scenario; lower is better."""
         return scenario.kpi or self.kpi
 
+    def failed(self, kpis: Mapping[str, float]) -> bool:
+        """Whether an episode with these indicators failed."""
+        return kpis[self.failure] == 1
+
 
 def lazy(module: str, name: str) -> Callable[..., Any]:
     """A function that imports a module on its first call and calls the module's function of the given name.

@@ -17,7 +17,7 @@ from fastapi import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.docs import STYLE
-from serving.refusals import problem
+from serving.refusals import brief, problem
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 """Host names of a service on loopback."""
@@ -44,6 +44,12 @@ HEADERS = {
 
 Strict-Transport-Security is left out: it would hold for all ports of the host, whoever else answers there.
 """
+
+MENDS = {
+    "host": "ask by 127.0.0.1 or localhost, or give the service keys",
+    "origin": "ask from a page of this service, or from a program",
+}
+"""Header for which a request is refused → what would be accepted."""
 
 BARE = ("x-content-type-options", "cache-control")
 """Headers that mean something to a program, too. It reads every header of every answer, at a hundredth of an empty
@@ -90,15 +96,15 @@ class Door:
                     self._answered(route, message["status"])
             await send(message)
 
-        field = self._foreign(scope)
-        if field is None:
+        foreign = self._foreign(scope)
+        if foreign is None:
             await self._app(scope, receive, send_on)
         else:
-            mend = "ask from a page of this service, or from a program" if field == "origin" else "use this machine's"
-            await refusal(403, field, None, mend)(scope, receive, send_on)
+            field, value = foreign
+            await refusal(403, field, brief(value), MENDS[field])(scope, receive, send_on)
 
-    def _foreign(self, scope: Scope) -> str | None:
-        """The header by which a request is refused, if one is."""
+    def _foreign(self, scope: Scope) -> tuple[str, str] | None:
+        """The header for which a request is refused, and its value; None if it is not."""
         host = origin = b""
         for name, value in scope["headers"]:
             if name == b"host":
@@ -107,9 +113,9 @@ class Door:
                 origin = value
         name = host.decode("latin-1")
         if self._open and name.rpartition(":")[0] not in LOCAL_NAMES and name not in LOCAL_NAMES:
-            return "host"
-        changes = scope["type"] == "websocket" or scope["method"] not in SAFE
-        return "origin" if origin and changes and _place(origin.decode("latin-1")) != name else None
+            return "host", name
+        changes, asker = scope["type"] == "websocket" or scope["method"] not in SAFE, origin.decode("latin-1")
+        return ("origin", asker) if asker and changes and _place(asker) != name else None
 
 
 def _place(origin: str) -> str | None:

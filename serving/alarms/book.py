@@ -10,16 +10,15 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from envs.core.conditions import Condition, Priority
 from envs.core.files import write_bytes
-from envs.core.frozen import first_problem
+from serving.kept_file import read_kept
 
 LOGGER = logging.getLogger("cityloop.serving")
 
@@ -311,14 +310,5 @@ def _written_ns(path: Path) -> int:
 
 
 def _read(path: Path | None) -> _Kept:
-    if path is None or not path.exists():
-        return _Kept()
-    try:
-        return _Kept.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:  # alarms that still hold are raised anew: no reason to serve nothing
-        aside = path.with_name(f"{path.name}.broken")
-        with suppress(OSError):
-            path.replace(aside)
-        why = error.strerror if isinstance(error, OSError) else first_problem(error)
-        LOGGER.warning("alarms in %s cannot be read (%s): they begin anew; it is kept as %s", path, why, aside.name)
-        return _Kept()
+    text = "alarms in %s cannot be read (%s): they begin anew; it is kept as %s"
+    return read_kept(path, _Kept, logging.WARNING, text)  # alarms that still hold are raised anew

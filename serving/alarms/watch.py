@@ -100,18 +100,19 @@ class AlarmWatch:
                     LOGGER.exception("alarms: an event could not be looked at")
             if time.monotonic() - looked_s >= LOOK_S:
                 try:
-                    self.look()
+                    self.check_silence()
                 except Exception:
                     LOGGER.exception("alarms: silence could not be looked for")
                 looked_s = time.monotonic()
 
     def _gathered(self) -> Iterator[Event | None]:
-        """Events that have come, once there are some; none after `LOOK_S` without any."""
+        """Events that have come, once there are some, for `LOOK_S` at most; none after as long without any."""
         with suppress(Empty):
             first = self._events.get(timeout=LOOK_S)
+            until_s = time.monotonic() + LOOK_S
             yield first
             time.sleep(GATHER_S)
-            while True:
+            while time.monotonic() < until_s:
                 yield self._events.get_nowait()
 
     def take(self, event: Event) -> None:
@@ -167,8 +168,8 @@ class AlarmWatch:
         self._write()
         return alarm
 
-    def look(self) -> None:
-        """Look for sites that have fallen silent."""
+    def check_silence(self) -> None:
+        """Find sites that have fallen silent."""
         now_s, steady_s = self._clock(), self._steady()
         with self.lock:
             for (system, site), rules in self._rules.items():

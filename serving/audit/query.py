@@ -6,6 +6,7 @@ import heapq
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -51,7 +52,7 @@ class Wanted:
     until: float | None = None
     what: str | None = None
 
-    def look(self, line: Line) -> dict[str, Any] | None:
+    def match(self, line: Line) -> dict[str, Any] | None:
         """The record of a line if it matches."""
         # A text within a text has its quotation marks escaped, so that this finds fields alone; most lines end here.
         for name, value in (("system", self.system), ("site", self.site)):
@@ -83,25 +84,25 @@ def recent(folder: Path, wanted: Wanted, limit: int = 100) -> list[dict[str, Any
     Raises:
         CityloopError: if there is no log.
     """
-    each = [_backwards(chain, wanted) for chain in chains(folder)]
+    each = [_backwards(chain, wanted, SEARCHED_BYTES) for chain in chains(folder)]
     merged = heapq.merge(*each, key=lambda record: -float(record["at_s"]))
     return list(islice(merged, limit))[::-1]
 
 
-def _backwards(chain: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
-    left, segments = SEARCHED_BYTES, list_segments(chain)
+def _backwards(chain: Path, wanted: Wanted, left: float = math.inf) -> Iterator[dict[str, Any]]:
+    """Records that match, the last first, of so many bytes."""
+    n, segments = None, list_segments(chain)
     for segment, begin_s in reversed(list(zip(segments, begun_s(segments, time.time()), strict=True))):
         for raw in _whole(segment, backwards=True):
-            left -= len(raw)
-            try:
+            left -= len(raw) + 1
+            record = None
+            with suppress(ValueError):  # altered: verifying says where
                 line = split(raw)
-                record = wanted.look(line)
-            except ValueError:  # altered: verifying says where
-                continue
+                n, record = line.n, wanted.match(line)
             if record is not None:
                 yield {"chain": chain.name, **record}
             if left < 0:
-                yield {"chain": chain.name, "n": line.n, "kind": "unsearched", "at_s": segment.begin_s}
+                yield {"chain": chain.name, "n": n, "kind": "unsearched", "at_s": segment.begin_s}
                 return
         if wanted.since is not None and begin_s < wanted.since - LATE_S:
             return
@@ -149,7 +150,7 @@ def _forwards(chain: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
             continue
         for raw in _whole(segment):
             try:
-                record = wanted.look(split(raw))
+                record = wanted.match(split(raw))
             except ValueError:
                 continue
             if record is not None:

@@ -40,6 +40,7 @@ def to_event(kind: str, content: Mapping[str, Any]) -> Event:
 
     Raises:
         KeyError, TypeError: if the record lacks something.
+        AttributeError: if its body is no text.
     """
     cls = _CLASSES[kind]
     known: dict[str, Any] = {}

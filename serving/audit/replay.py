@@ -233,8 +233,8 @@ class _Run:
     def _again(self, record: dict[str, Any]) -> None:
         try:
             event = to_event(record["kind"], record)
-        except TypeError as error:
-            outcome = Rerun("record", f"it lacks something: {error}")
+        except (AttributeError, TypeError) as error:
+            outcome = Rerun("record", f"it cannot be read: {error}")
         else:
             outcome = self._outcome(event)
         since = self._wanted.since
@@ -266,7 +266,7 @@ class _Run:
             elif outcome.unsure:
                 found.partly[outcome.unsure] += 1
             else:
-                found.reproduced[record["source"]] += 1
+                found.reproduced[str(record["source"])] += 1
                 found.given += record["fallback_reason"] is not None
                 found.inferred += outcome.inferred
         else:

@@ -35,7 +35,7 @@ class Rerun:
         step: of the first difference; None if there is none. Of a tick: ``body``, ``readings``, ``requests``,
             ``commands``, ``interventions``; of a controller in the shadow: ``commands``, ``difference`` (the share of
             agents that it would have commanded otherwise), ``error``. Or in what is needed to decide at all:
-            ``record`` (it lacks something), ``site``, ``bundle`` (not those that were kept).
+            ``record`` (it cannot be read), ``site``, ``bundle`` (not those that were kept).
         what: the difference, in a sentence.
         unsure: reason why not everything could be decided once more; None if it could.
         inferred: whether it only agrees if the controller had forgotten earlier ticks, which no record states.

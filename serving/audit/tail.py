@@ -27,7 +27,7 @@ class Tail:
 
 
 def recover(folder: Path) -> Tail:
-    """Find the end of a chain, and cut off a line without an end.
+    """Find the end of a chain; cut off a line without an end, and delete an empty file at which the process died.
 
     Nothing else is mended: an altered file stays as it is, for an investigation.
 
@@ -38,7 +38,7 @@ def recover(folder: Path) -> Tail:
     for segment in reversed(list_segments(folder)):
         tail, size = _walk(segment)
         torn = tail.torn or torn
-        if tail.torn:
+        if tail.torn or (_is_empty(segment.path) and not damaged):
             _cut(segment.path, size)
         damaged = damaged or (tail if tail.damage else None)
         if tail.head.n:
@@ -67,6 +67,10 @@ def _walk(segment: Segment) -> tuple[Tail, int]:
     except Unreadable as error:
         damage = f"it cannot be read: {error}"
     return Tail(head, segment.name, b"", damage), size
+
+
+def _is_empty(path: Path) -> bool:
+    return path.suffix != ".gz" and not path.stat().st_size
 
 
 def _cut(path: Path, size: int) -> None:

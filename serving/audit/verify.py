@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ def verify(
             f"{folder} holds no record, nor an anchor that saw one: whether there was any cannot be told; give the "
             "folder that the service writes its log to, or --anchor"
         )
-    reports, vouched = [], {anchor.chain for anchor in seen}
+    reports = []
     wants_anchors = key is not None or (anchors is not None and anchors.is_dir())
     for one in folders:
         walk = _Walk(one, files[one], {anchor.head.n for anchor in seen if anchor.chain == one.name}, wanted)
@@ -149,7 +149,26 @@ def verify(
         walk.compare([anchor for anchor in seen if anchor.chain == one.name])
         reports.append(walk.report)
         _check_kept(folder, walk)
-    there = {one.name for one in folders}
+    return LogReport(reports, _missing(reports, seen, unsigned, wanted, wants_anchors))
+
+
+def _missing(
+    reports: Sequence[ChainReport],
+    seen: Sequence[Anchor],
+    unsigned: Sequence[Anchor],
+    wanted: Collection[bytes],
+    wants_anchors: bool,
+) -> list[LogProblem]:
+    """Faults of no record: of anchors, of chains that only anchors know, of hashes that are in no chain.
+
+    Args:
+        reports: of the chains that are there.
+        seen: the anchors.
+        unsigned: those without a valid signature.
+        wanted: hashes that were not found.
+        wants_anchors: whether every chain must have an anchor.
+    """
+    there, vouched = {one.chain for one in reports}, {anchor.chain for anchor in seen}
     problems = [LogProblem(a.chain, None, None, "the anchor is not signed by that key") for a in unsigned]
     problems += [
         LogProblem(one.chain, None, None, "its anchor is missing: whether its end was cut off cannot be told")
@@ -167,7 +186,7 @@ def verify(
         )
         for digest in sorted(wanted)
     ]
-    return LogReport(reports, problems)
+    return problems
 
 
 def _hash(text: str) -> bytes:

@@ -205,9 +205,6 @@ class Writer:
         self._prune(now)
 
     def _open(self, now: float) -> None:
-        self._path = path = self.folder / segment_name(self.head.n + 1, now)
-        self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o640)
-        self._size, self._day = 0, int(now // DAY_S)
         header = {
             "at_s": now,
             "format": FORMAT,
@@ -218,6 +215,9 @@ class Writer:
             "sites": self.sites,
             "bundles": self.bundles,
         }
+        self._path = path = self.folder / segment_name(self.head.n + 1, now)
+        self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o640)
+        self._size, self._day = 0, int(now // DAY_S)
         before = self.head
         try:
             self._put(before, [("segment", header)])

@@ -109,7 +109,7 @@ class _Room:
             if self._structural.monitor((decision.system, decision.site)) is not None:
                 self._structural.take(decision)
         seconds = decision.at_s - begin_s + loop.scenario.decision_s
-        return _Played(self._raised, seconds, self._kpis[loop.system.failure] > 0)
+        return _Played(self._raised, seconds, loop.system.failed(self._kpis))
 
     def _decisions(self) -> Iterator[Decision]:
         loop, tick, done = self._loop, 0, False

@@ -86,6 +86,7 @@ class Desk:
         self._lock = threading.Lock()
         self._taken: float | None = None
         self._roster: Roster | None = None
+        self._failing: str | None = None  # why periodic decisions do
         self.zones: Zones | None = None
         try:
             self._clock = self._store.clock()
@@ -365,11 +366,26 @@ class Desk:
         key = None if request.kind == "position" else f"event:{request.request_id}"
         return self._write(key, ["event", plain], request.at, decide)
 
-    def look(self) -> Telemetry | None:
-        """Decide what is to be decided for all, where the time has come and no message has brought it about; and tell
-        people who look on where vehicles are. None: the clock is the caller's, so nobody knows what is due, or others
-        are at it.
+    def decide_due(self) -> None:
+        """Make the periodic decisions, where the time has come and no message has brought it about.
+
+        Nothing is done where the clock is the caller's, so that nobody knows what is due, or while others are at it. An
+        unexpected failure is a `fault` until such decisions succeed.
         """
+        if self.settings.clock != "wall":
+            return
+        with suppress(Busy), self._turn():
+            try:
+                self._fresh(self._now(None))
+            except (Busy, StoreUnusable):
+                raise
+            except Exception as error:
+                self._failing = f"its periodic decisions fail: {type(error).__name__}"
+                raise
+            self._failing = None
+
+    def telemetry(self) -> Telemetry | None:
+        """Where vehicles are, for people who look on; None where the clock is the caller's, or others are at it."""
         if self.settings.clock != "wall":
             return None
         with suppress(Busy), self._turn():
@@ -418,7 +434,7 @@ class Desk:
     @property
     def fault(self) -> str | None:
         """Reason why nothing can be booked; None if none is known."""
-        busy_s, why = self._busy_s, self._store.fault
+        busy_s, why = self._busy_s, self._store.fault or self._failing
         if busy_s > WAIT_S:
             why = f"a request has not come to an end for {busy_s:.0f} s, as where the database hangs"
         return None if why is None else f"nothing can be booked ({why})"

@@ -211,9 +211,8 @@ class Roster:
         return float(self.live.riders.earliest_s[r]) if rests else self.calendar.to_s(stop["floor"])
 
     def _restore_rider(self, row: Row, v: int) -> None:
-        riders, to_s = self.live.riders, self.calendar.to_s
         r = self.live.take_slot()
-        riders = self.live.riders
+        riders, to_s = self.live.riders, self.calendar.to_s  # after that, as a slot more may make new arrays
         ends = self._corner(row["origin"]), self._corner(row["destination"])
         trip = Trip(*ends, to_s(row["earliest"]), row["party"], row["wheelchairs"])
         self.live.place(r, trip, to_s(row["latest"]), row["limit_s"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from envs.transit.kernel import plans
@@ -16,11 +17,12 @@ LATE_S = 1.0
 """Seconds after the promise from which a vehicle is late."""
 
 
+@dataclass(frozen=True)
 class Walks:
     """Metres that a rider walks to and from the stops."""
 
-    def __init__(self, origin_m: float = 0.0, destination_m: float = 0.0):
-        self.origin_m, self.destination_m = origin_m, destination_m
+    origin_m: float
+    destination_m: float
 
 
 def _end(roster: Roster, corner: str, walk_m: float, times: dict[str, float | None]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Keeper:
             self._failed_s = time.monotonic()
             self._writer.submit(self._write)
 
-    def look(self) -> None:
+    def take_up_saved(self) -> None:
         """Take over what another process has saved: commands by hand at once, roles once their controllers are ready.
 
         A command by hand that has expired is dropped from the file.
@@ -89,16 +89,16 @@ class Keeper:
             return
         self._taken_up()
         try:
-            found = self._standing.look()
+            found = self._standing.take_up_saved()
         except CityloopError as error:
             self._refuse(error)
             return
-        if found is not None and (self._following is None or self._following.done()):  # else it looks again itself
+        if found is not None and (self._following is None or self._following.done()):  # else it reads again itself
             self._following = asyncio.ensure_future(self._follow(found))
 
     async def catch_up(self) -> None:
-        """As `look`, and wait until all of it is taken over."""
-        self.look()
+        """As `take_up_saved`, and wait until all of it is taken over."""
+        self.take_up_saved()
         if self._following is not None and not self._following.done():
             await asyncio.wait([self._following])
 

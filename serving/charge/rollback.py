@@ -95,7 +95,7 @@ class _Window:
         return None
 
 
-class Watch:
+class ConductWatch:
     """Counts the conduct of the controller in charge.
 
     Args:

@@ -17,7 +17,7 @@ from serving.charge.crew import Crew
 from serving.charge.episodes import Episodes
 from serving.charge.overrides import Overrides
 from serving.charge.roles import REMEMBERED, Roles
-from serving.charge.rollback import Watch
+from serving.charge.rollback import ConductWatch
 from serving.charge.seat import Seat
 from serving.charge.state import CHARGE, ROLES, SiteState, StateStore, merged
 from serving.config import SiteSettings
@@ -90,7 +90,7 @@ class Standing:
             LOGGER.warning("%s/%s: %s", site.system, site.name, why)
             self.configured, kept, self.crew = started, None, self._crew(reconfigured(started, saved), None)
         tripped = saved.tripped if saved is not None and acting(saved) == acting(self.crew) else None
-        self.watch = Watch(settings.rollback, tripped)
+        self.watch = ConductWatch(settings.rollback, tripped)
         self.episodes = Episodes() if kept is None else Episodes(kept.episode, begun=True)
         self.overrides = Overrides(site.agents, fallback.width, clock, None if saved is None else saved.overrides)
         self._loaded, self._published = found, found or self.state()  # the latter: as other processes know it
@@ -113,14 +113,14 @@ class Standing:
         stays = self.crew.canary and roles.challenger == self.crew.roles.challenger
         self.crew.take(roles, seats, canary=acts and (stays or at_once))
         if self.crew.in_charge != before or back_in_charge:
-            self.watch = Watch(self.settings.rollback)
+            self.watch = ConductWatch(self.settings.rollback)
 
     def begin_episode(self) -> None:
         """Begin an episode: a waiting canary begins or ends, with a new watch; controllers forget the last episode."""
         before = self.crew.in_charge
         self.crew.begin_episode()
         if self.crew.in_charge != before:
-            self.watch = Watch(self.settings.rollback)
+            self.watch = ConductWatch(self.settings.rollback)
 
     @property
     def differs_from_loaded(self) -> bool:
@@ -132,7 +132,7 @@ class Standing:
         before, self._published = self._published, self.state()
         self.store.note(before, self._published)
 
-    def look(self) -> SiteState | None:
+    def take_up_saved(self) -> SiteState | None:
         """Read what another process of the same service has saved: its predecessor, or its successor.
 
         Commands by hand take effect at once.
@@ -161,7 +161,7 @@ class Standing:
         while found is not None:
             roles = self._with(found).roles
             async with self.crew.prepared(roles) as seats:
-                found = self.look()  # it took its time
+                found = self.take_up_saved()  # it took its time
                 if found is not None and self._with(found).roles == roles:
                     self._take_up(found, seats)
                     return
@@ -171,7 +171,7 @@ class Standing:
         self.configured = new.configured
         self.crew.take(new.roles, seats, canary=new.canary and new.roles.challenger is not None)
         if self.crew.in_charge != before or self.watch.tripped != new.tripped:
-            self.watch = Watch(self.settings.rollback, new.tripped)
+            self.watch = ConductWatch(self.settings.rollback, new.tripped)
         self._published = self._published.model_copy(update={name: getattr(found, name) for name in (*ROLES, *CHARGE)})
 
     def _with(self, found: SiteState) -> SiteState:

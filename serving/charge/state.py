@@ -171,9 +171,10 @@ class StateStore:
         """
         if self._path is None:
             return None
+        unwritten = list(self._unwritten)  # first: meanwhile a thread may write them, and they may be merged twice
         self._seen = self._stamp()
         state = self._read(self._path)
-        for before, after in list(self._unwritten):
+        for before, after in unwritten:
             state = merged(before, after, state)
         return state
 

@@ -27,6 +27,7 @@ from serving.client.takeover import Decided, LocalControl, Takeover, Unsafe, Unu
 from serving.client.transport import Reply
 from serving.deadline import Late
 from serving.refusals import brief, words_of
+from serving.wire import MAX_DEADLINE_MS
 
 BACKOFF_S, TRIES = 0.02, 4
 """First wait before a question is asked again, doubled each time and jittered by half; and how often it is asked."""
@@ -140,7 +141,7 @@ class Terms:
     def body(self, tick: int, time_s: float, readings: Readings) -> bytes:
         """The body of a tick's request."""
         content: dict[str, Any] = {"tick": tick, "time_s": time_s}
-        content |= {"episode": self.episode, "deadline_ms": min(self.deadline_ms, 60_000.0)}
+        content |= {"episode": self.episode, "deadline_ms": min(self.deadline_ms, float(MAX_DEADLINE_MS))}
         return orjson.dumps(content | {"readings": self._system.readings.to_json(readings)})
 
     def conversation(self, tick: int, time_s: float) -> Conversation:

@@ -98,17 +98,16 @@ class HttpTransport:
     Args:
         url: of the tick.
         headers: sent with each.
-        transport: httpx's, for tests.
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str], transport: httpx.BaseTransport | None = None):
-        self._url, self._headers, self._transport, self._trust = url, dict(headers), transport, trust()
+    def __init__(self, url: str, headers: Mapping[str, str]):
+        self._url, self._headers, self._trust = url, dict(headers), trust()
         self._open()
 
     def _open(self) -> None:
         # httpx's own timeouts hold for each read; a service that trickles would outlast any number of them.
         self._worker = Worker("service client")
-        self._http = httpx.Client(headers=self._headers, trust_env=False, transport=self._transport, verify=self._trust)
+        self._http = httpx.Client(headers=self._headers, trust_env=False, verify=self._trust)
 
     def ask(self, body: bytes, tick: int, left_s: float) -> Reply:
         """See `Transport`. If an earlier request that was given up still hangs, a new connection is made."""
@@ -138,11 +137,9 @@ class HttpTransport:
 class AsyncHttpTransport:
     """One kept-alive connection; see `HttpTransport`."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], transport: httpx.AsyncBaseTransport | None = None):
+    def __init__(self, url: str, headers: Mapping[str, str]):
         self._url = url
-        self._http = httpx.AsyncClient(
-            headers=dict(headers), trust_env=False, transport=transport, timeout=None, verify=trust()
-        )
+        self._http = httpx.AsyncClient(headers=dict(headers), trust_env=False, timeout=None, verify=trust())
 
     async def ask(self, body: bytes, tick: int) -> Reply:
         """See `AsyncTransport`."""

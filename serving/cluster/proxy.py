@@ -38,6 +38,17 @@ RETRY_AFTER_S = 1
 DRAIN_S = 2
 """Seconds for HAProxy to end: a stream never would, an answer takes less."""
 
+HEAD_WITHIN_S = 10
+"""Time for the head of a request, from its first byte."""
+
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+"""HTTP methods of all routes; each route takes some of them."""
+
+NO_REPLICA = problem("service", None, "no replica answers now: decide locally and ask again")
+"""Refusal where no replica answers."""
+
+UNKNOWN_METHOD = problem("method", None, f"ask with one of {', '.join(METHODS)}")
+
 
 def bundle_tls(tls: Tls, folder: Path) -> Path:
     """Certificate and key as they are now, in one file that only this user reads, as HAProxy wants them.
@@ -145,7 +156,7 @@ def changes() -> list[tuple[str, str]]:
             "    http-request return status 404 content-type text/plain lf-string \"Path '%[path]' not found. "
             'Ping http://.../-/routes for available routes."',
             f"    http-request return status 503 content-type application/json hdr retry-after {RETRY_AFTER_S} "
-            f"string '{orjson.dumps(NOBODY).decode()}'",
+            f"string '{orjson.dumps(NO_REPLICA).decode()}'",
         ),
     ]
     # A client over gRPC knows of no applications: whoever names none is answered by the one in front.
@@ -164,21 +175,9 @@ def changes() -> list[tuple[str, str]]:
     return found
 
 
-HEAD_WITHIN_S = 10
-"""Time for the head of a request, from its first byte."""
-
-METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
-"""HTTP methods of all routes; each route takes some of them."""
-
-NOBODY = problem("service", None, "no replica answers now: decide locally and ask again")
-"""Refusal where no replica answers."""
-
-UNKNOWN_METHOD = problem("method", None, f"ask with one of {', '.join(METHODS)}")
-
-
 def error_page() -> bytes:
     """HAProxy's answer where no replica answers."""
-    body = orjson.dumps(NOBODY)
+    body = orjson.dumps(NO_REPLICA)
     head = (
         "HTTP/1.1 503 Service Unavailable",
         "Content-Type: application/json",

@@ -402,10 +402,8 @@ class Cluster:
             finally:
                 if ray is not None:
                     ray.shutdown()
-                for key in (
-                    PEM,
-                    *self._own,
-                ):  # not all: settings that Ray read when it was imported hold for its next start
+                # Not all of them: settings that Ray read when it was imported hold for its next start.
+                for key in (PEM, *self._own):
                     os.environ.pop(key, None)
                 self._own = []
                 end_users(self._folder)

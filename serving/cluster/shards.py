@@ -26,6 +26,14 @@ from serving.tick.sites import SiteService
 from serving.watch.streams import MAX_EACH, MAX_SUBSCRIBERS
 from serving.wire import SiteInfo, SystemSummary
 
+ANSWERS_S = 1.0
+"""Seconds for a shard to report its health. One that hangs, or is being replaced, must not make all look dead."""
+
+SILENT = "its process does not answer"
+
+HEAD_LINES = 2
+"""``# HELP`` and ``# TYPE``."""
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -64,12 +72,6 @@ def shards_of(plan: Plan) -> list[Shard]:
     return [*shards, Shard(NAME, "/", plan.part(()), asks, has_booking, waits_s)]
 
 
-ANSWERS_S = 1.0
-"""Seconds for a shard to report its health. One that hangs, or is being replaced, must not make all look dead."""
-
-SILENT = "its process does not answer"
-
-
 @dataclass(frozen=True)
 class RefusedThere:
     """What a shard refuses, as plain data: an exception would be logged where it comes from as a fault."""
@@ -102,6 +104,8 @@ class Front(Gateway):
         waits_s: how long the slowest site may take to answer a tick.
     """
 
+    # Instead of the properties of `Gateway`: the shards have all of it.
+    has_streams = has_alarms = True
     has_booking = False
 
     def __init__(
@@ -114,8 +118,6 @@ class Front(Gateway):
         super().__init__([], gateway.access, gateway.audit, metrics=gateway.metrics, sinks=gateway.sinks)
         self._shards, self.has_booking, self._waits_s = shards, has_booking, waits_s
         self._listening: list[JoinedEvents] = []
-
-    has_streams = has_alarms = True  # the shards have them
 
     def find(self, system: str, site: str) -> SiteService:
         """Always refuses: the addresses of sites lead to their shards."""
@@ -300,7 +302,8 @@ class Front(Gateway):
         """See `Gateway.exposition`: metrics of every shard that answers, and its own, distinguished by a label."""
         own = await super().exposition()
         found = {**await self._heard("exposition"), NAME: own}
-        return joined({name: content.decode() for name, (content, _) in found.items()}).encode(), own[1]
+        texts = {name: content.decode() for name, (content, _) in found.items()}
+        return merge_expositions(texts).encode(), own[1]
 
     async def summaries(self) -> list[SystemSummary]:
         """See `Gateway.summaries`."""
@@ -312,7 +315,7 @@ class Front(Gateway):
         return list(found.values())
 
 
-def joined(texts: Mapping[str, str]) -> str:
+def merge_expositions(texts: Mapping[str, str]) -> str:
     """Prometheus' text of several processes as one: every family once, every sample with the label ``shard``."""
     families: dict[str, tuple[list[str], list[str]]] = {}
     for shard, text in texts.items():
@@ -331,7 +334,3 @@ def joined(texts: Mapping[str, str]) -> str:
                 comma = "" if rest.startswith("}") else ","
                 families[family][1].append(f'{name}{{shard="{shard}"{comma}{rest}')
     return "".join(f"{line}\n" for head, samples in families.values() for line in [*head, *samples])
-
-
-HEAD_LINES = 2
-"""``# HELP`` and ``# TYPE``."""

@@ -78,14 +78,8 @@ def add_events(app: FastAPI, gateway: Gateway) -> None:
     ) -> Response:
         """What happens at a site, as it happens. `Last-Event-ID` resumes."""
         principal = gateway.enter(request.headers, Role.READ, system, site)
-        gateway.find(system, site)
-        assert gateway.streams is not None
-        allowed = _same(request, principal)
-        return EventResponse(
-            gateway.streams.subscribe(
-                principal.name, lambda *place: place == (system, site), seen or since, allowed, last
-            )
-        )
+        same = _same(request, principal)
+        return EventResponse(await gateway.listen(principal, seen or since, same, last, (system, site)))
 
     def _same(request: Request, principal: Principal) -> Callable[[], bool]:
         """Whether whoever asked may still listen."""

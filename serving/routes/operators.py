@@ -38,7 +38,7 @@ def _add_overrides(app: FastAPI, gateway: Gateway) -> None:
         """The commands by hand that hold."""
         gateway.enter(request.headers, Role.READ, system, site)
         service = gateway.find(system, site)
-        service.look()
+        service.take_up_saved()
         return as_model(Overridden(overrides=dict(service.standing.overrides.now())))
 
     @app.post(

@@ -11,7 +11,7 @@ from serving.routes.bodies import GONE, as_model, refused, takes
 from serving.routes.ticks import Answer, answer_tick
 from serving.wire import ActAnswer, ActRequest, SiteInfo
 
-NOBODY: Answer = (GONE, {}, b"")
+GONE_ANSWER: Answer = (GONE, {}, b"")
 """Response if the client has gone away."""
 
 
@@ -38,5 +38,6 @@ def add_sites(app: FastAPI, gateway: Gateway) -> None:
     )
     async def act(system: str, site: str, request: Request) -> Response:
         """Decide one tick of a whole site. The same body asked again gets the same answer."""
-        status, headers, body = await answer_tick(gateway, system, site, request.headers, request.receive) or NOBODY
+        answer = await answer_tick(gateway, system, site, request.headers, request.receive)
+        status, headers, body = answer or GONE_ANSWER
         return Response(body, status, headers, "application/json")

@@ -14,7 +14,9 @@ from serving.wire import Model
 MOST = 500
 """Windows in one answer."""
 
-NOBODY = "nobody listens here: a monitor ships for few buildings; teach one, and name its file as the site's `monitor`"
+NO_MONITOR = (
+    "nobody listens here: a monitor ships for few buildings; teach one, and name its file as the site's `monitor`"
+)
 
 
 class MonitorFacts(Model):
@@ -70,7 +72,7 @@ def add_structure(app: FastAPI, gateway: Gateway) -> None:
 def _standing(gateway: Gateway, place: tuple[str, str], limit: int) -> StructureStanding:
     monitor = None if gateway.structural is None else gateway.structural.monitor(place)
     if gateway.structural is None or monitor is None:
-        return StructureStanding(monitor=None, why=NOBODY, windows=[])
+        return StructureStanding(monitor=None, why=NO_MONITOR, windows=[])
     config = monitor.config
     facts = MonitorFacts(
         storeys=len(config.masses_kg),

@@ -16,7 +16,7 @@ from envs.core.errors import CityloopError
 from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
 from serving.gateway import Gateway
-from serving.refusals import Refused, as_refusal, retry_after
+from serving.refusals import Refused, as_refusal, retry_after, words_of
 from serving.routes.service import readable_by
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.messages import answer_of, body_of, problem_of
@@ -166,7 +166,7 @@ def _refuse(context: Context, error: Exception) -> None:
     """End a call with the status of an error."""
     refusal = as_refusal(error, "a call")
     context.set_code(CODES.get(refusal.status, grpc.StatusCode.INTERNAL))
-    context.set_details(f"{refusal.field} is {refusal.value!r}: {refusal.mend}")
+    context.set_details(words_of(refusal.content()["error"]))
     if refusal.retry_after_s is not None:
         # A list: Ray's context adds it to one of its own, and a tuple would be an error there.
         context.set_trailing_metadata([("retry-after", retry_after(refusal.retry_after_s))])

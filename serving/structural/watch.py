@@ -16,12 +16,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from agents.monitors.storeys import StoreyMonitor, StoreyReport, Windows
 from envs.core.files import make_folder, write_bytes
-from envs.core.frozen import first_problem
 from serving.events import Decision, Event, Structure
+from serving.kept_file import read_kept
 
 LOGGER = logging.getLogger("cityloop.serving")
 
@@ -163,18 +163,8 @@ def _open(place: Place, monitor: StoreyMonitor, folder: Path | None) -> _Listene
 
 
 def _read(path: Path | None) -> _Kept:
-    if path is None or not path.exists():
-        return _Kept()
-    try:
-        return _Kept.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:  # a broken file must not stop a service: it listens anew
-        aside = path.with_name(f"{path.name}.broken")
-        with suppress(OSError):
-            path.replace(aside)
-        why = error.strerror if isinstance(error, OSError) else first_problem(error)
-        text = "health: %s cannot be read (%s): what was heard before is not known; it is kept as %s"
-        LOGGER.error(text, path, why, aside.name)  # noqa: TRY400
-        return _Kept()
+    text = "health: %s cannot be read (%s): what was heard before is not known; it is kept as %s"
+    return read_kept(path, _Kept, logging.ERROR, text)
 
 
 def _keep(path: Path | None, kept: _Kept) -> None:

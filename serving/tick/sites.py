@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Self
@@ -34,10 +34,11 @@ from serving.events import Event, Sink, SiteChange
 from serving.refusals import Busy
 from serving.tick.after import Afterwards
 from serving.tick.asked import Asked
+from serving.tick.conduct import conduct_of, outside_of
 from serving.tick.decide import Choice, decide
 from serving.tick.repeats import Repeats
 from serving.tick.report import Outcome, answer_of, decision_of, shadowed_of
-from serving.tick.shadow import Tried, guarded_agents, try_out
+from serving.tick.shadow import Tried, try_out
 from serving.wire import InCharge, Tick, example_tick, parse_tick
 
 LOGGER = logging.getLogger("cityloop.serving")
@@ -254,7 +255,7 @@ class SiteService:
     def _follow(self, tick: Tick, body: bytes) -> bool:
         """Take note of a tick; returns whether controllers and checks begin anew with it, as in a new process."""
         first = self.last is None
-        self._keeper.look()
+        self._keeper.take_up_saved()
         if not self.standing.episodes.follow(tick, body):
             return first
         self.settle()  # earlier answers are judged under the controller in charge then
@@ -383,12 +384,12 @@ class SiteService:
         for sink in self._sinks:
             sink.record(event)
 
-    def look(self) -> None:
+    def take_up_saved(self) -> None:
         """Take over what another process has saved, ahead of the next tick; to be called before the state is shown."""
-        self._keeper.look()
+        self._keeper.take_up_saved()
 
     async def catch_up(self) -> None:
-        """As `look`, and wait until it holds; to be called before a change."""
+        """As `take_up_saved`, and wait until it holds; to be called before a change."""
         await self._keeper.catch_up()
 
     async def save(self) -> bool:
@@ -400,19 +401,3 @@ class SiteService:
         self._after.finish()
         self._keeper.close()
         self.standing.crew.close()
-
-
-def conduct_of(outcome: Outcome, agents: int, everyday: Collection[str]) -> Conduct:
-    """Conduct of the controller in charge at a tick, whether it was asked or not."""
-    decided = outcome.decided
-    guarded = 0.0
-    if decided.source != "fallback" and outcome.changes:
-        theirs = guarded_agents(outcome.changes, everyday) - set(outcome.overridden)
-        guarded = len(theirs) / agents
-    return Conduct(float(decided.cause == "failed"), float(decided.cause == "late"), outside_of(outcome), guarded)
-
-
-def outside_of(outcome: Outcome) -> float:
-    """1 if the readings lie outside what the policy was trained on."""
-    envelope = outcome.looked.envelope
-    return float(envelope is not None and envelope > 1.0)

@@ -65,13 +65,16 @@ def test_sinks_end_their_threads_where_one_of_them_fails(monkeypatch: pytest.Mon
 
 
 def test_a_desk_that_fails_is_told_and_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    looked: list[str] = []
+    decided: list[str] = []
 
     class Desk(Part):
-        def look(self) -> None:
-            looked.append(self._name)
+        def decide_due(self) -> None:
+            decided.append(self._name)
             if self._fails:
                 raise OSError(self._name)
+
+        def telemetry(self) -> None:
+            pass
 
     desks: Any = {"first": Desk([], "first", fails=True), "second": Desk([], "second")}
     gateway = Gateway([], desks=desks)
@@ -82,5 +85,5 @@ def test_a_desk_that_fails_is_told_and_does_not_stop_the_others(caplog: pytest.L
         await gateway._looking
 
     asyncio.run(check())
-    assert looked == ["first", "second"]
+    assert decided == ["first", "second"]
     assert "transit/first: its periodic decisions of bookings failed" in caplog.text

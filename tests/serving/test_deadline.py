@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from serving.deadline import Late, Worker
+from tests.serving.audit.written import until
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -46,8 +47,7 @@ def test_a_job_that_hangs_is_left_behind_and_work_goes_on_when_it_returns(run: A
     assert threading.active_count() <= before
     release.set()
     assert done.wait(5)
-    while worker.stuck:  # the thread is about to report
-        pass
+    until(lambda: not worker.stuck)  # the thread is about to report
     assert run(worker, lambda: 1, 5.0) == 1
     worker.close()
 
@@ -64,7 +64,6 @@ def test_a_question_that_is_dropped_does_not_block_the_next() -> None:
 
     asyncio.run(drop())
     release.set()
-    while worker.stuck:
-        pass
+    until(lambda: not worker.stuck)
     assert worker.run(lambda: 1, 5.0) == 1
     worker.close()

@@ -32,7 +32,7 @@ from serving.cluster.machine import OwnFolder, check_files, connections
 from serving.cluster.proxy import PEM, bundle_tls, changes, error_page
 from serving.cluster.ray_cluster import SETTINGS, Cluster, free_ports
 from serving.cluster.replica import Replica, user_config
-from serving.cluster.shards import SILENT, Front, joined, shards_of
+from serving.cluster.shards import SILENT, Front, merge_expositions, shards_of
 from serving.config import ServiceConfig, Tls
 from serving.gateway import Gateway
 from serving.refusals import Busy, NotServed
@@ -190,7 +190,7 @@ def test_metrics_of_shards_are_joined() -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
     text = '# HELP a what\n# TYPE a gauge\na 1.0\na{site="x}"} 2.0\n# HELP b what\n# TYPE b counter\nb_total{} 3.0\n'
-    found = list(text_string_to_metric_families(joined({"one": text, "two": text})))
+    found = list(text_string_to_metric_families(merge_expositions({"one": text, "two": text})))
     samples = [(s.name, s.labels, s.value) for family in found for s in family.samples]
     assert samples == [
         ("a", {"shard": "one"}, 1.0),

@@ -16,7 +16,7 @@ from fastapi import FastAPI, Response
 from fastapi.testclient import TestClient
 
 from envs.core.site import Site
-from serving.access.door import HEADERS, Door
+from serving.access.door import HEADERS, MENDS, Door
 from serving.access.entry import Access
 from serving.access.keys import create_key
 from serving.access.principal import AccessSettings, Grant, Role
@@ -110,7 +110,13 @@ def test_a_page_of_another_place_cannot_command_an_open_service(
     response = client.post(ACT, content=body_of(tick_of(site)), headers=headers)
     assert response.status_code == status
     if status == 403:
-        assert response.json()["error"]["field"] in ("host", "origin")
+        ((field, value),) = headers.items()
+        assert response.json()["error"] == {"field": field, "value": value, "mend": MENDS[field]}
+
+
+def test_a_long_name_of_another_place_is_not_repeated_in_full(client: TestClient) -> None:
+    response = client.get("/healthz", headers={"host": "a" * 5000})
+    assert (response.status_code, len(response.json()["error"]["value"])) == (403, 60)
 
 
 def test_answers_are_counted_by_route(client: TestClient) -> None:

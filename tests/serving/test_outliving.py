@@ -150,6 +150,23 @@ def test_a_start_that_fails_half_way_leaves_what_was_saved(site: Site, tmp_path:
     assert StateStore(tmp_path, site).load() == saved
 
 
+def test_a_start_that_fails_at_its_end_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+
+    class Desk:
+        def close(self) -> None:
+            closed.append("desk")
+
+    def fail(_: SiteService) -> None:
+        raise CityloopError("its first change cannot be told")
+
+    monkeypatch.setattr("serving.build.open_desks", lambda *_: {"hcmc": Desk()})
+    monkeypatch.setattr(SiteService, "begin", fail)
+    with pytest.raises(CityloopError, match="first change"):
+        Plan.make(ServiceConfig.make({"state": tmp_path, "sites": [GRID]})).gateway()
+    assert closed == ["desk"]
+
+
 def test_who_is_out_of_charge_stays_so_as_long_as_the_champion_is_the_same(site: Site, tmp_path: Path) -> None:
     def start(policy: Stub, **more: Any) -> SiteService:
         return service(site, policy, store=StateStore(tmp_path, site), rollback={"errors": 0}, **more)

@@ -166,6 +166,25 @@ def test_what_could_not_be_written_is_written_with_the_next(site: Site, tmp_path
     )
 
 
+def test_what_is_written_while_the_state_is_read_still_holds(site: Site, tmp_path: Path, monkeypatch: Any) -> None:
+    old, new = pair(site, tmp_path)
+    first, second = site.agents[:2]
+    hand(new, second, 1)
+    standing, read = old.standing, StateStore._read
+    standing.overrides.held = {first: kept(tmp_path, site).overrides[second]}
+    standing.note()
+
+    def then_written(store: StateStore, path: Path) -> SiteState | None:
+        found = read(store, path)
+        monkeypatch.setattr(StateStore, "_read", read)
+        store.write()
+        return found
+
+    monkeypatch.setattr(StateStore, "_read", then_written)
+    standing.take_up_saved()
+    assert set(standing.overrides.held) == set(kept(tmp_path, site).overrides) == {first, second}
+
+
 A, B = Roles(champion="a"), Roles(champion="b")
 
 

@@ -18,6 +18,7 @@ from envs import CityloopError, ReadingError
 from envs.core.site import Site
 from serving.site_files import load_site
 from serving.tick.sites import SiteService
+from tests.serving.audit.written import until
 from tests.serving.bundles import bundle
 from tests.serving.plants import Stub, body_of, grid, service, tick_of, wish
 
@@ -109,8 +110,7 @@ def test_a_policy_that_hangs_is_replaced_at_once_until_it_returns(site: Site) ->
     assert ask(1)["fallback_reason"] == "slow: still busy with an earlier tick"
     release.set()
     assert returned.wait(5)
-    while one.degraded:
-        pass
+    until(lambda: not one.degraded)
     stub.then = None
     while ask(2)["fallback"]:  # as soon as the machine grants it 20 ms
         one.forget_answers()

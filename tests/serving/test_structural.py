@@ -16,6 +16,7 @@ from serving.build import Plan
 from serving.config import ServiceConfig
 from serving.events import Decision
 from serving.gateway import Gateway
+from tests.serving.audit.written import until
 from tests.serving.motions import DAMAGED, PLACE, decisions
 from tests.serving.plants import client_of
 
@@ -64,8 +65,8 @@ def test_lost_stiffness_is_told_rings_is_logged_and_outlives_a_restart(
         assert [one["report"]["alarm"] for one in found] == ["watch", "watch", "alarm"]
         assert found[-1]["report"]["location"] == 5
         assert found[-1]["report"]["storeys"][4]["share"] == pytest.approx(0.85, abs=0.03)
-        while not (alarms := client.get("/v1/alarms").json()["alarms"]):  # they are raised in a thread of their own
-            pass
+        until(lambda: client.get("/v1/alarms").json()["alarms"])  # they are raised in a thread of their own
+        alarms = client.get("/v1/alarms").json()["alarms"]
         assert [(alarm["key"], alarm["priority"], alarm["place"]) for alarm in alarms] == [("damage", "high", "s5")]
         assert alarms[0]["text"] == "storey 5 seems to have lost 15 % of its stiffness: have it inspected"
         records = client.get("/v1/audit?what=structure").json()["records"]

@@ -21,7 +21,7 @@ from agents import make_controller
 from envs import CityloopError, ControlLoop, get_system, load_scenario
 from envs.core.env import make_loop
 from training import episodes, plots
-from training.episodes import Episode, EpisodePool, Task, play, run_episodes
+from training.episodes import Episode, EpisodePool, EpisodeTask, play, run_episodes
 from training.evaluate import evaluate
 from training.evaluation import short_names
 from training.plots import label
@@ -60,7 +60,7 @@ class Stuck:
 def test_a_training_episode_that_locks_is_charged_for_the_rest_of_its_time(seed, decisions):
     loop = make_loop("intersections/grid2x2", regime="resco")
     try:
-        found = episodes.play(loop, Stuck(), Task("stuck", seed), lambda: None)
+        found = episodes.play(loop, Stuck(), EpisodeTask("stuck", seed), lambda: None)
         loop.reset(seed)
         rewards = [float(loop.step(np.zeros(4, dtype=np.int64)).reward.mean()) for _ in range(decisions)]
     finally:
@@ -233,7 +233,7 @@ def test_a_failing_episode_names_controller_and_seed(scenario, tmp_path):
     broken.write_text('<routes><trip id="a" depart="0" from="no" to="where"/></routes>')
     lost = scenario.override({"routes": [str(broken)]})
     with pytest.raises(CityloopError, match="controller 'greedy' with seed 5"):
-        run_episodes(lost, [Task("greedy", 5)], processes=1)
+        run_episodes(lost, [EpisodeTask("greedy", 5)], processes=1)
     assert multiprocessing.active_children() == []
 
 
@@ -244,7 +244,7 @@ def break_down(name, site):
 def test_a_controller_that_cannot_be_made_says_why(scenario):
     said = pytest.raises(CityloopError, match="'x' with seed 0 failed: ValueError: x cannot be built")
     with closing(episodes.EpisodePool([scenario], 1, break_down)) as pool, said:
-        pool.run([Task("x", 0)])
+        pool.run([EpisodeTask("x", 0)])
 
 
 def lose_its_server():
@@ -269,7 +269,7 @@ def test_a_controller_that_ends_its_process_is_told_at_once(name):
     scenario = load_scenario("dampers/jansen", duration_s=0.1)
     said = pytest.raises(CityloopError, match=f"'{name}' with seed 0.* {ENDS[name][1]}")
     with closing(episodes.EpisodePool([scenario], 1, make_one_that_ends)) as pool, said:
-        pool.run([Task(name, 0)])
+        pool.run([EpisodeTask(name, 0)])
 
 
 def refuse_to_close(loop):
@@ -284,7 +284,7 @@ def make_and_spoil(name, site):
 def test_a_simulator_that_cannot_be_closed_costs_no_further_episode():
     scenario = load_scenario("dampers/jansen", duration_s=0.1)
     with closing(episodes.EpisodePool([scenario], 1, make_and_spoil)) as pool:
-        assert [episode.seed for episode in pool.run([Task("fixed", 0), Task("fixed", 1)])] == [0, 1]
+        assert [episode.seed for episode in pool.run([EpisodeTask("fixed", 0), EpisodeTask("fixed", 1)])] == [0, 1]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -297,7 +297,7 @@ def test_an_indicator_that_is_no_number_is_refused_by_name(monkeypatch, value):
         with pytest.raises(
             CityloopError, match=f"^dampers/dyke: indicator 'score' is {value}, with which nothing compares"
         ):
-            play(loop, controller, Task("fixed", loop.scenario.seeds.test.first), lambda: None)
+            play(loop, controller, EpisodeTask("fixed", loop.scenario.seeds.test.first), lambda: None)
 
 
 def test_two_evaluations_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
@@ -321,7 +321,7 @@ def test_a_worker_that_dies_is_noticed(scenario, monkeypatch):
         if done == 1:
             multiprocessing.active_children()[0].kill()
 
-    tasks = [Task("greedy", seed) for seed in range(40)]
+    tasks = [EpisodeTask("greedy", seed) for seed in range(40)]
     with pytest.raises(CityloopError, match=r"its process was killed \(SIGKILL\); is there enough memory"):
         run_episodes(scenario, tasks, processes=1, on_progress=murder)
     assert multiprocessing.active_children() == []
@@ -333,7 +333,7 @@ def test_a_worker_that_died_before_it_was_asked_is_noticed(scenario):
         process.kill()
         process.join()
         with pytest.raises(CityloopError, match=r"its process was killed \(SIGKILL\)"):
-            pool.run([Task("greedy", 0)])
+            pool.run([EpisodeTask("greedy", 0)])
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ def test_a_silent_worker_is_taken_for_dead(scenario, monkeypatch):
     monkeypatch.setattr(episodes, "STALL_S", -1.0)
     monkeypatch.setattr(episodes, "BEAT_S", 0.01)
     with pytest.raises(CityloopError, match="no sign of life"):
-        run_episodes(scenario, [Task("greedy", 0)], processes=1)
+        run_episodes(scenario, [EpisodeTask("greedy", 0)], processes=1)
     assert multiprocessing.active_children() == []
 
 
@@ -394,7 +394,7 @@ def test_who_was_stopped_for_long_does_not_take_others_for_dead(scenario, monkey
         return wait(pipes, timeout)
 
     monkeypatch.setattr(episodes, "wait", stopped)
-    (episode,) = run_episodes(scenario, [Task("greedy", 0)], processes=1)
+    (episode,) = run_episodes(scenario, [EpisodeTask("greedy", 0)], processes=1)
     assert episode.kpis
     assert asked > 1
 
@@ -405,7 +405,7 @@ def test_a_file_that_takes_anothers_place_is_another_controller(scenario, tmp_pa
         played = []
         for name in ("greedy", "fixed"):
             file.write_text(name)
-            played += pool.run([Task(str(file), 0)])
+            played += pool.run([EpisodeTask(str(file), 0)])
     assert played[0].kpis != played[1].kpis
 
 

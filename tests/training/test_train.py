@@ -30,7 +30,7 @@ from training.export import export
 from training.journal import FINAL
 from training.settings import Settings
 from training.start import adopt, read_start
-from training.train import decisions_of_update, train
+from training.train import _Run, decisions_of_update, train
 from training.validate import Validator, write_weights
 
 SMALL = {
@@ -258,6 +258,22 @@ def test_who_interrupts_a_run_is_told_how_it_goes_on(run, capsys, monkeypatch):
         main(["train", "--resume", str(run[0])])
     assert ended.value.code == 130
     assert capsys.readouterr().err.endswith(f"Interrupted.\ngo on: cityloop train --resume {run[0]}\n")
+
+
+def test_whatever_cannot_be_closed_the_rest_of_a_run_is():
+    closed = []
+
+    def fail():
+        closed.append("validator")
+        raise OSError("a pool")
+
+    run = object.__new__(_Run)
+    run.validator = SimpleNamespace(close=fail)
+    run.learner = SimpleNamespace(stop=lambda: closed.append("learner"))
+    run.journal = SimpleNamespace(close=lambda: closed.append("journal"))
+    with pytest.raises(OSError, match="a pool"):
+        run.close()
+    assert closed == ["validator", "learner", "journal"]
 
 
 def test_a_bound_given_on_resuming_takes_the_place_of_the_former(run, tmp_path, caplog, one_ray):

@@ -16,6 +16,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from copy import deepcopy
 from pathlib import Path
 from statistics import median
@@ -57,12 +58,12 @@ def bench_drainage(
     ratios: dict[str, float] = {}
     figures: dict[str, float] = {}
     for ref in scenarios:
-        loop = make_loop(ref)
-        name, count = loop.scenario.name, loop.scenario.decisions
         rows = []
-        for _ in range(repeats):
-            took, settings = timed_episode(loop, SEED)
-            rows.append((count / took, count / bare(loop, settings), count / bare(loop, settings, reports=True)))
+        with closing(make_loop(ref)) as loop:
+            name, count = loop.scenario.name, loop.scenario.decisions
+            for _ in range(repeats):
+                took, settings = timed_episode(loop, SEED)
+                rows.append((count / took, count / bare(loop, settings), count / bare(loop, settings, reports=True)))
         figures[f"{name}, ours (decisions/s)"] = median(mine for mine, *_ in rows)
         for k, peer in enumerate(("bare pyswmm", "bare pyswmm with the input's reports"), 1):
             figures[f"{name}, {peer} (decisions/s)"] = median(row[k] for row in rows)

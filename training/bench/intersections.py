@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -60,16 +61,17 @@ def bench_intersections(
     ratios: dict[str, float] = {}
     figures: dict[str, float] = {}
     for ref in scenarios:
-        runs = _Runs(ref)
         pairs = {"bare libsumo": "ours"}
         if peers and ref == PEER_SCENARIO:
             pairs |= {"sumo-rl with libsumo": "ours, its timing", "sumo-rl with TraCI": "ours, its timing"}
         names = dict.fromkeys([*pairs.values(), *pairs, "PettingZoo view"])
-        rows = [{name: runs.measure(name) for name in names} for _ in range(repeats)]
+        with closing(make_loop(ref)) as loop:
+            runs, called = _Runs(ref, loop), loop.scenario.name
+            rows = [{name: runs.measure(name) for name in names} for _ in range(repeats)]
         for name in names:
-            figures[f"{runs.loop.scenario.name}, {name} (decisions/s)"] = median(row[name] for row in rows)
+            figures[f"{called}, {name} (decisions/s)"] = median(row[name] for row in rows)
         for other, mine in pairs.items():
-            label = f"{runs.loop.scenario.name}, {mine} / {other}"
+            label = f"{called}, {mine} / {other}"
             ratios[label] = median(row[mine] / row[other] for row in rows)
     return {"bench": "intersections", "ratios": ratios, "figures": figures}
 
@@ -77,9 +79,8 @@ def bench_intersections(
 class _Runs:
     """All ways of running one scenario. The first, untimed run of ours says what the bare loop has to replay."""
 
-    def __init__(self, ref: str):
-        self.ref = ref
-        self.loop = make_loop(ref)
+    def __init__(self, ref: str, loop: ControlLoop):
+        self.ref, self.loop = ref, loop
         self.scenario = self.loop.scenario
         commands = timed_episode(self.loop, SEED)[1]
         self.switches = switches(self.loop, commands)
@@ -89,7 +90,8 @@ class _Runs:
         if name == "ours":
             return self.scenario.decisions / timed_episode(self.loop, SEED)[0]
         if name == "ours, its timing":
-            return self.scenario.decisions / timed_episode(make_loop(self.ref, **SUMO_RL_TIMING), SEED)[0]
+            with closing(make_loop(self.ref, **SUMO_RL_TIMING)) as loop:
+                return self.scenario.decisions / timed_episode(loop, SEED)[0]
         if name == "bare libsumo":
             return self.scenario.decisions / bare(self.loop, self.switches)
         if name == "PettingZoo view":

@@ -19,6 +19,12 @@ from envs.core.vector import Batch, check_shape
 LENGTH = 50
 """Steps of an episode."""
 
+FEATURES, ACTIONS = 32, 8
+"""Numbers that an agent sees, and actions to choose from."""
+
+STATE = (16, 4)
+"""Rows and columns of the state."""
+
 
 class MatchingVector:
     """``num_envs`` plants of ``agents`` agents; see `envs.core.vector.Vector` for its methods.
@@ -27,19 +33,13 @@ class MatchingVector:
         num_envs: how many plants.
         seed: of everything random.
         agents: of each plant.
-        observation: numbers that an agent sees.
-        actions: to choose from.
-        rows: of the state, four columns each.
     """
 
-    def __init__(
-        self, num_envs: int, seed: int, agents: int = 16, observation: int = 32, actions: int = 8, rows: int = 16
-    ):
+    def __init__(self, num_envs: int, seed: int, agents: int = 16):
         self.num_envs, self.agents, self._seed = num_envs, agents, seed
-        self.layout = Layout({"features": (observation,), "action_mask": (actions,)})
-        self.state_shape: tuple[int, ...] = (rows, 4)
-        self.action_space: Space[Any] = Discrete(actions)
-        self._observation, self._actions = observation, actions
+        self.layout = Layout({"features": (FEATURES,), "action_mask": (ACTIONS,)})
+        self.state_shape: tuple[int, ...] = STATE
+        self.action_space: Space[Any] = Discrete(ACTIONS)
         self._plants, self._members = np.arange(num_envs)[:, None], np.arange(agents)[None, :]
         self._start(seed)
         self._begun = False
@@ -58,10 +58,10 @@ class MatchingVector:
 
     def _see(self) -> np.ndarray:
         shape = (self.num_envs, self.agents)
-        seen = self._rng.random((*shape, self._observation + self._actions), dtype=np.float32)
-        self._right = self._rng.integers(0, self._actions, shape)
+        seen = self._rng.random((*shape, FEATURES + ACTIONS), dtype=np.float32)
+        self._right = self._rng.integers(0, ACTIONS, shape)
         seen[self._plants, self._members, self._right] += 1.0
-        mask = seen[..., self._observation :]
+        mask = seen[..., FEATURES:]
         np.less(mask, 0.8, out=mask)
         mask[self._plants, self._members, self._right] = 1.0
         return seen

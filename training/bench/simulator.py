@@ -12,6 +12,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -88,7 +89,7 @@ def _await(start: Any) -> None:
 
 
 def _bare(scenario: Scenario) -> float:
-    loop = make_loop(scenario)
-    plan = switches(loop, timed_episode(loop, SEED)[1])
-    _start.wait(600)
-    return bare(loop, plan)
+    with closing(make_loop(scenario)) as loop:
+        plan = switches(loop, timed_episode(loop, SEED)[1])
+        _start.wait(600)
+        return bare(loop, plan)

@@ -6,6 +6,7 @@ iterations beside bare loops in as many processes. And the memory of a thousand 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,4 +95,4 @@ def memory(iterations: int) -> float:
 
 def _resident_bytes() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
+    return pages * os.sysconf("SC_PAGE_SIZE")

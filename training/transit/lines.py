@@ -80,7 +80,7 @@ def design(site: TransitSite, trips: np.ndarray, vehicles: int, speed: float) ->
     rides = [_ride(site, route, walk, speed) for route in routes]
     cycles = [2 * (site.matrices.free_s[route[0], route[-1]] / speed + STOP_S * len(route)) for route in routes]
     chosen: list[int] = []
-    best, door, headway = float((walk * trips).sum()), walk, np.inf
+    best, door = float((walk * trips).sum()), walk
     for _ in range(MOST_LINES):
         found = []
         for k in range(len(routes)):

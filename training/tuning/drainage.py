@@ -7,6 +7,7 @@ relative to the size of its storm, so that no single cloudburst decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,10 @@ class Storms:
             shares.append(over_m3 / (EVENT_M3 + EVENT_SHARE * self._loop.world.truth["event_m3"]))
         return float(np.mean(shares))
 
+    def close(self) -> None:
+        """Stop the simulator."""
+        self._loop.close()
+
 
 def search(storms: Storms, law: str, wide: int = WIDE, close: int = CLOSE) -> tuple[Numbers, float]:
     """A law's best parameters and their score; the law's defaults are among the trials."""
@@ -119,12 +124,12 @@ def tune(
     rows: list[dict[str, Any]] = []
     names = laws or tuple(LAWS)
     on_progress(0, len(names))
-    storms = Storms(scenario)
-    for law in names:
-        numbers, score = search(storms, law)
-        content = read_json(TUNED) if TUNED.is_file() else {}
-        content.setdefault(scenario.name, {})[law] = dict(numbers)
-        write_json(TUNED, content)
-        rows.append({"law": law, "share": score, "parameters": dict(numbers)})
-        on_progress(len(rows), len(names))
+    with closing(Storms(scenario)) as storms:
+        for law in names:
+            numbers, score = search(storms, law)
+            content = read_json(TUNED) if TUNED.is_file() else {}
+            content.setdefault(scenario.name, {})[law] = dict(numbers)
+            write_json(TUNED, content)
+            rows.append({"law": law, "share": score, "parameters": dict(numbers)})
+            on_progress(len(rows), len(names))
     return rows

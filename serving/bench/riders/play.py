@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -43,22 +43,22 @@ def served(site: TransitSite, settings: BookingSettings, ref: str, controller: s
     from serving.app import create_app
     from serving.cluster.ray_cluster import free_ports
 
-    service = SiteService.open(site, SiteConfig(site=ref, champion=controller))
-    desk, port = Desk(site, settings), free_ports(1)[0]
-    desk.zones = Zones(service) if settings.standby else None
-    app = create_app(Gateway([service], desks={site.name: desk}))
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        desk.close()
-        service.close()
+    with (
+        closing(SiteService.open(site, SiteConfig(site=ref, champion=controller))) as service,
+        closing(Desk(site, settings)) as desk,
+    ):
+        desk.zones = Zones(service) if settings.standby else None
+        app, port = create_app(Gateway([service], desks={site.name: desk})), free_ports(1)[0]
+        server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        try:
+            while not server.started and thread.is_alive():
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.should_exit = True
+            thread.join(10)
 
 
 def play(

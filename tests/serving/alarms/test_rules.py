@@ -175,10 +175,29 @@ def test_a_look_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch, capl
         again.set()
 
     monkeypatch.setattr("serving.alarms.watch.LOOK_S", 0.0)
-    monkeypatch.setattr(AlarmWatch, "look", look)
+    monkeypatch.setattr(AlarmWatch, "check_silence", look)
     with closing(AlarmWatch([])):
         assert again.wait(5.0)
     assert "silence could not be looked for" in caplog.text
+
+
+def test_silence_is_looked_for_however_many_events_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    flooded, looked = Event(), Event()
+
+    def take(watch: AlarmWatch, event: Decision) -> None:
+        flooded.set()
+        watch.record(event)  # there is always another one
+
+    def look(_: AlarmWatch) -> None:
+        if flooded.is_set():
+            looked.set()
+
+    monkeypatch.setattr("serving.alarms.watch.LOOK_S", 0.0)
+    monkeypatch.setattr(AlarmWatch, "take", take)
+    monkeypatch.setattr(AlarmWatch, "check_silence", look)
+    with closing(AlarmWatch([])) as watch:
+        watch.record(DECISION)
+        assert looked.wait(5.0)
 
 
 def alarms(watch: AlarmWatch) -> list[tuple[int, str, str]]:
@@ -191,7 +210,7 @@ def test_what_held_and_was_seen_before_a_restart_does_not_ring_again(tmp_path: P
     fallen = replace(DECISION, site="estuary", readings=None, fallback_reason="it fails", fallback_cause="rolled_back")
     for at_s in (100.0, 200.0):
         with closing(AlarmWatch([site], tmp_path / "alarms.json", clock=lambda: 100.0)) as watch:
-            watch.look()
+            watch.check_silence()
             watch.take(replace(fallen, at_s=at_s))
             watch.acknowledge(1, "ana")
             assert alarms(watch) == [(1, "rollback", "acknowledged")]
@@ -213,10 +232,10 @@ def test_a_wall_clock_that_is_set_neither_hides_silence_nor_makes_it(jump_s: flo
             watch.take(replace(quiet, at_s=wall.now_s))
             wall.now_s, steady.now_s = wall.now_s + 2.0, steady.now_s + 2.0
         wall.now_s += jump_s
-        watch.look()
+        watch.check_silence()
         assert alarms(watch) == []
         steady.now_s += 10.0
-        watch.look()
+        watch.check_silence()
         assert alarms(watch) == [(1, "silent", "raised")]
 
 
@@ -248,7 +267,7 @@ def test_what_a_monitor_heard_stands_over_a_restart_while_it_listens(
     with closing(AlarmWatch([site], tmp_path / "alarms.json", clock=lambda: 100.0)) as watch:
         watch.take(heard("alarm", "none", 1))
     with closing(AlarmWatch([site], tmp_path / "alarms.json", clock=lambda: 100.0, listening=listening)) as watch:
-        watch.look()
+        watch.check_silence()
         assert {key for _, key, state in alarms(watch) if state == "raised"} == keys
 
 

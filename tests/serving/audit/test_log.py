@@ -21,7 +21,7 @@ from envs.core.files import DRAFT
 from serving.audit import AuditLog, AuditSettings, segments, writer
 from serving.audit import log as log_module
 from serving.audit.kept import Altered, find_bundle, find_shipped
-from serving.audit.query import Wanted, recent, records
+from serving.audit.query import Wanted, heads, recent, records
 from serving.audit.records import to_event
 from serving.audit.segments import compress, segment_name
 from serving.audit.verify import verify
@@ -297,6 +297,37 @@ def test_a_line_that_was_torn_is_cut_off_and_recorded(
     assert part.startswith(recovered["text"].encode())
 
 
+@pytest.mark.parametrize("files", [1, 2])
+def test_a_file_that_a_killed_process_left_empty_is_deleted(tmp_path: Path, files: int) -> None:
+    how = AuditSettings(compress=False)
+    log = AuditLog(tmp_path, how)
+    log.record(decision(0))
+    log.close()
+    for k in range(files):
+        (tmp_path / "chain-0" / segment_name(4, 1e9 + k)).touch()
+    for tick in (1, 2):
+        log = AuditLog(tmp_path, how)
+        log.record(decision(tick))
+        log.close()
+        assert verify(tmp_path).ok
+    assert kinds(tmp_path) == ["segment", "decision", "stop"] * 3
+
+
+def test_a_process_that_is_killed_before_the_first_line_of_a_file_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed() -> dict[str, str]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "origin", killed)
+        with pytest.raises(KeyboardInterrupt):
+            AuditLog(tmp_path)
+    assert not list((tmp_path / "chain-0").glob("*.jsonl"))
+    AuditLog(tmp_path).close()
+    assert verify(tmp_path).ok
+
+
 def test_a_log_that_was_altered_is_not_mended(tmp_path: Path) -> None:
     log = AuditLog(tmp_path, AuditSettings(compress=False))
     log.record(decision(0))
@@ -360,6 +391,20 @@ def test_a_search_that_goes_too_far_says_so(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("serving.audit.query.SEARCHED_BYTES", 5000)
     assert [r["kind"] for r in log.recent(Wanted(site="b"))] == ["unsearched"]
     log.close()
+
+
+def test_a_search_ends_in_what_was_altered_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = AuditLog(tmp_path, AuditSettings(compress=False))
+    log.record(decision(0))
+    log.close()
+    (path,) = tmp_path.glob("chain-0/*.jsonl")
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"\n" * 5000)
+    assert [record["kind"] for record in recent(tmp_path, Wanted())] == ["segment", "decision", "stop"]
+    monkeypatch.setattr("serving.audit.query.SEARCHED_BYTES", 4000)
+    (record,) = recent(tmp_path, Wanted())
+    assert (record["kind"], record["n"]) == ("unsearched", None)
+    assert heads(tmp_path)["chain-0"].n == 3
 
 
 def test_a_bundle_is_kept_once_where_its_first_decision_stands_in_the_same_batch(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from serving.events import Event, Shadowed
 from serving.forms import RoleChange
 from serving.operations import change_roles
 from tests.serving.audit.logs import Logged, all_reproduced, run
+from tests.serving.audit.written import until
 from tests.serving.bundles import bundle
 from tests.serving.plants import GRID, Stub, body_of, grid, service, tick_of
 
@@ -155,8 +156,7 @@ def test_after_a_late_answer_nobody_knows_what_a_rule_remembers(logged: Logged) 
     rule.act = act  # type: ignore[method-assign]
     release.set()
     seat, _ = one.standing.crew.in_charge
-    while seat.stuck:
-        pass
+    until(lambda: not seat.stuck)
     run(one, bodies[4:])
     found = logged.replay()
     assert found.ok

@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -127,6 +128,23 @@ def test_a_segment_that_begins_with_something_else_breaks_nothing(short: Path, n
         assert not verify(short).ok
         with suppress(CityloopError):
             replay(short)
+    finally:
+        segment.path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(("name", "value"), [("body", 5), ("body", None), ("source", ["champion"]), ("source", {})])
+def test_a_field_of_another_type_breaks_nothing(short: Path, name: str, value: object) -> None:
+    (segment,) = list_segments(short / "chain-0")
+    whole = segment.path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    record = orjson.loads(lines[2])
+    assert record["kind"] == "decision"
+    lines[2] = orjson.dumps(record | {name: value}, option=orjson.OPT_APPEND_NEWLINE)
+    try:
+        segment.path.write_bytes(b"".join(lines))
+        assert not verify(short).ok
+        found = replay(short)
+        assert (found.decisions, found.ok) == (2, name != "body")
     finally:
         segment.path.write_bytes(whole)
 

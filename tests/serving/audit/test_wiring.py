@@ -19,6 +19,7 @@ from serving.audit.verify import verify
 from serving.build import Plan
 from serving.config import ServiceConfig
 from serving.gateway import Gateway
+from tests.serving.audit.written import until
 from tests.serving.bundles import bundle
 from tests.serving.plants import GRID, app_of, body_of, client_of, grid, service, tick_of
 
@@ -50,8 +51,7 @@ def test_everything_that_is_done_over_http_is_in_the_log_and_replayed(gateway: G
         tick(0)
         assert client.post(f"{SITE}/policies/shadow", json={"policy": str(tiny), "reason": "try"}).status_code == 200
         tick(1)
-        while audited(client)[-1]["kind"] != "shadow":  # it is asked beside the service
-            pass
+        until(lambda: audited(client)[-1]["kind"] == "shadow")  # it is asked beside the service
         assert client.post(f"{SITE}/policies/promote", json={"reason": "good"}).status_code == 200
         shutil.rmtree(tiny)  # what it did can be replayed all the same
         tick(2)
@@ -120,8 +120,7 @@ def test_a_log_that_cannot_write_makes_the_service_unready(gateway: Gateway, mon
         monkeypatch.setattr(log, "RETRY_S", 0.01)
         answer = client.post(f"{SITE}/act", content=body_of(tick_of(grid())))
         assert answer.status_code == 200  # the plant is not to suffer
-        while gateway.audit is not None and gateway.audit.degraded is None:
-            pass
+        until(lambda: gateway.audit is not None and gateway.audit.degraded is not None)
         assert client.get("/readyz").status_code == 503
         assert "No space left" in client.get("/healthz").json()["audit"]
         monkeypatch.undo()

@@ -40,7 +40,7 @@ def child(folder: Path, code: str = CHILD) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], object]) -> None:
     end = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < end

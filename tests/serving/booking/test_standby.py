@@ -202,9 +202,28 @@ def test_a_service_that_nobody_speaks_to_decides_all_the_same(tmp_path: Path) ->
 
             asyncio.run(check())
             assert (service.last is not None) == decides
-            told = desk.look()
+            told = desk.telemetry()
             assert (told is not None) == decides
             assert told is None or [(one.id, one.load) for one in told.things] == [("red", 0.0)]
+
+
+def test_periodic_decisions_that_fail_are_a_fault_until_they_succeed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("red")
+
+    with street(tmp_path, clock="wall") as client:
+        desk = client.gateway.desks["street"]
+        assert desk.fault is None
+        desk._roster.decided = 0.0
+        with monkeypatch.context() as patch:
+            patch.setattr("serving.booking.rounds.decide", fail)
+            with pytest.raises(KeyError):
+                desk.decide_due()
+        assert desk.fault == "nothing can be booked (its periodic decisions fail: KeyError)"
+        desk.decide_due()
+        assert desk.fault is None
 
 
 @pytest.mark.parametrize("jump_s", [3600.0, 40 * 86400.0])
