@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 
-SHOWN = 5
+SHOWN = 100
 """Impossible rows that are reported one by one; the others are counted."""
 
 

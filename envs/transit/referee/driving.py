@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from envs.core.errors import CityloopError, first_line
 from envs.core.sumo_programs import load_libsumo
 
 TELEPORT_S = 300
@@ -44,7 +45,20 @@ def apart(function: Callable[..., Any], *rows: Sequence[Any], processes: int = 1
         function: at the top of a module.
         *rows: the arguments of each call.
         processes: number of processes at a time.
+
+    Raises:
+        CityloopError: if SUMO cannot go on; with its own reason.
     """
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        waiting = [pool.submit(function, *row) for row in rows]
+        waiting = [pool.submit(_told, function, *row) for row in rows]
         return [each.result() for each in waiting]
+
+
+def _told(function: Callable[..., Any], *row: Any) -> Any:
+    """Call a function in a child process; errors of libsumo's own classes, which no process can send, as ours."""
+    try:
+        return function(*row)
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "libsumo":
+            raise
+        raise CityloopError(f"SUMO cannot go on: {first_line(error)}") from None

@@ -35,7 +35,7 @@ class Projection:
 
 
 def read_stops(feed: Path) -> tuple[list[tuple[str, float, float]], list[str]]:
-    """Stops of a feed (name, latitude, longitude), and problems of others, with the row in ``stops.txt``.
+    """Stops of a feed (name, latitude, longitude), and problems of others.
 
     Raises:
         CityloopError: if the feed cannot be read, or partridge is not installed.
@@ -49,13 +49,15 @@ def read_stops(feed: Path) -> tuple[list[tuple[str, float, float]], list[str]]:
     except Exception as error:  # pandas, zipfile and partridge raise whatever they like
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CityloopError(f"gtfs feed {feed} cannot be read ({why}): give a folder or zip with stops.txt") from None
+    if not len(table.columns):
+        raise CityloopError(f"gtfs feed {feed} has no stops.txt, or it is empty: give a folder or zip with one")
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise CityloopError(f"gtfs feed {feed}: its stops.txt has no column {', '.join(missing)}: add it")
     columns = {name: table[name].tolist() for name in COLUMNS}
     kinds = table["location_type"].tolist() if "location_type" in table else [""] * len(table)
     found, problems = [], []
-    for k, (name, lat, lon, kind) in enumerate(zip(*columns.values(), kinds, strict=True)):
+    for name, lat, lon, kind in zip(*columns.values(), kinds, strict=True):
         if str(kind).strip() not in ("", "0", "0.0", "nan"):
             continue  # a station, an entrance, a place on a platform
         try:
@@ -66,7 +68,7 @@ def read_stops(feed: Path) -> tuple[list[tuple[str, float, float]], list[str]]:
         if sound:
             found.append((name, *place))
         else:
-            problems.append(f"stops.txt, row {k + 2}: stop {name!r} is at {lat!r}, {lon!r}: give degrees")
+            problems.append(f"stops.txt: stop {name!r} is at {lat!r}, {lon!r}: give degrees")
     return found, problems
 
 

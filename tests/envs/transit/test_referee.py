@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from envs import CityloopError, load_scenario
-from envs.transit.referee import legs, measure, traffic
+from envs.transit.referee import driving, legs, measure, traffic
 from envs.transit.sources import streets
 from tests.envs.transit.sources.test_streets import files  # noqa: F401, a fixture
 
@@ -20,6 +20,18 @@ def test_traffic_is_as_dense_as_in_the_files(files, tmp_path):  # noqa: F811
         assert times == sorted(times)
         # Seven trips, times the stretch of three; those at the edge may fall outside.
         assert sum(time_s >= 0 for time_s in times) == pytest.approx(7 * 3 * flow, abs=3 * flow + 3)
+
+
+def test_what_stops_sumo_is_its_own_sentence(files, tmp_path):  # noqa: F811
+    routes = tmp_path / "cars.rou.xml"
+    routes.write_text('<routes><trip id="a" depart="0" from="nowhere" to="nowhere"/></routes>')
+    command = driving.arguments(load_scenario(files).net, [routes], seed=1)
+    with pytest.raises(CityloopError, match="SUMO cannot go on: The edge 'nowhere'"):
+        driving.apart(drive_on, (command,))
+
+
+def drive_on(command):
+    driving.start(command).simulationStep(10.0)
 
 
 def test_observations_become_delays_speeds_and_stops(files):  # noqa: F811

@@ -41,7 +41,7 @@ def test_published_stops(tmp_path, caplog, zipped):
         loop = make_loop(load_scenario(mine))
     assert [node.id for node in loop.site.nodes if node.stop] == ["a", "c"]
     assert "stop 's4' is 12" in caplog.text
-    assert "stops.txt, row 6: stop 's5' is at 'north', '106.7': give degrees" in caplog.text
+    assert "stops.txt: stop 's5' is at 'north', '106.7': give degrees" in caplog.text
     kpis = loop.episode(make_controller("insertion", loop.site), 0).kpis
     assert (kpis["asked"], kpis["served_pct"]) == (2, 100)
     assert kpis["walk_m"] == pytest.approx(1000 / 2, rel=0.01)
@@ -71,6 +71,7 @@ def test_degrees_are_metres():
     ("stops", "nodes", "words"),
     [
         ("stop_id,stop_lat,stop_lon\ns1,10.77,106.7\n", NODES, "1 of its stops are on the street graph"),
+        ("", NODES, "has no stops.txt, or it is empty"),
         ("stop_id,stop_lat\ns1,10.77\n", NODES, "its stops.txt has no column stop_lon: add it"),
         (STOPS, "node,x_m,y_m\na,0,0\nb,500,0\nc,1000,0\nd,1500,0\n", "give lat and lon of corners"),
     ],
