@@ -31,6 +31,11 @@ ASTRAY = 20.0
 """Multiple of `grad_clip` beyond which a gradient is discarded: the loop of plants and policy has become unstable, and
 derivatives grow without bound. The policy is then reset to the running mean of its weights."""
 
+BARREN = 5
+"""Updates in a row whose gradient was not finite, after which training ends."""
+
+MEND = "give a lower learning_rate"
+
 STATE = "learner.pt"
 """Name of the file in a checkpoint."""
 
@@ -68,6 +73,7 @@ class Backprop:
         self._network: PolicyNetwork = NETWORKS[task.network](dict(task.shapes), outputs=outputs, width=settings.width)
         self._averaged = AveragedModel(self._network, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging))
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=settings.learning_rate, fused=True)
+        self._barren = 0
         first = settings.seed * len(scenarios)
         self._plants = [make(scenario, settings.workers, first + k) for k, scenario in enumerate(scenarios)]
 
@@ -80,7 +86,11 @@ class Backprop:
 
     @_tiny_is_zero()
     def update(self, fraction: float) -> Mapping[str, Any]:
-        """See `Learner.update`."""
+        """See `Learner.update`.
+
+        Raises:
+            CityloopError: if the weights are no longer finite, or no gradient of the last `BARREN` updates was.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = self._settings.at(fraction)["learning_rate"]
         self._optimizer.zero_grad(set_to_none=True)
@@ -90,16 +100,24 @@ class Backprop:
             (found.cost / len(self._plants)).backward()
             costs.append(float(found.cost.detach()))
             reached.append(found.reached)
-        norm = torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._settings.grad_clip)
-        if float(norm) < ASTRAY * self._settings.grad_clip:
+        norm = float(torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._settings.grad_clip))
+        skipped = 0
+        if norm < ASTRAY * self._settings.grad_clip:
             self._optimizer.step()
             self._averaged.update_parameters(self._network)
+            if not all(bool(weight.isfinite().all()) for weight in self._averaged.parameters()):
+                raise CityloopError(f"the policy's weights are not finite after an update: {MEND}")
         else:  # one bad window must not ruin a long run
+            skipped = 1
             self._network.load_state_dict(self._averaged.module.state_dict())
+        self._barren = 0 if math.isfinite(norm) else self._barren + 1
+        if self._barren >= BARREN:
+            raise CityloopError(f"no gradient of the last {BARREN} updates was finite, so nothing was learned: {MEND}")
         ended = [value for value in reached if math.isfinite(value)]
         figures = {
             "cost": sum(costs) / len(costs),
-            "grad_norm": float(norm),
+            "grad_norm": norm,
+            "skipped_steps": skipped,
             "reached": sum(ended) / len(ended) if ended else None,
             "learning_rate": self._optimizer.param_groups[0]["lr"],
         }

@@ -10,7 +10,7 @@ import math
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -254,9 +254,16 @@ class _Watch(tune.Callback):
 
 @contextmanager
 def _resume_hints(folder: Path, watch: _Watch) -> Iterator[None]:
-    """Add to an interruption the commands that resume the trials in progress. A trial is a run, the sweep is not."""
+    """Add to an interruption the commands that resume the trials in progress. A trial is a run, the sweep is not.
+
+    Where nothing began, no folder remains.
+    """
     try:
         yield
+    except CityloopError:
+        with suppress(OSError):
+            folder.rmdir()  # if it is empty
+        raise
     except KeyboardInterrupt as stop:
         for latest in sorted(folder.glob("*/checkpoints/latest")):
             run = latest.parents[1]

@@ -264,8 +264,15 @@ class Validator:
         Args:
             policy: the network.
             facts: facts stored beside the weights; ``iteration`` is part of their name.
+
+        Raises:
+            CityloopError: if its weights are not finite.
         """
         name = f"{int(facts['iteration']):06d}"
+        if not all(bool(weight.isfinite().all()) for weight in policy.parameters()):
+            raise CityloopError(
+                f"the policy's weights are not finite after update {int(name)}: give a lower learning_rate"
+            )
         place = self.folder / "candidates" / name
         write_weights(place / WEIGHTS, policy)
         path = str(place / WEIGHTS)

@@ -1,6 +1,7 @@
 """Back-propagation through plants: it learns, is deterministic, resumes, and exports a working bundle."""
 
 import csv
+import math
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,20 @@ def test_a_policy_that_went_astray_goes_back_to_the_mean_of_its_updates():
     for one, other, before in zip(trained._network.parameters(), trained.policy.parameters(), mean, strict=True):
         assert torch.equal(one, other)
         assert torch.equal(other, before)
+
+
+def test_weights_that_are_not_finite_end_a_run():
+    with pytest.raises(CityloopError, match="weights are not finite after an update: give a lower learning_rate"):
+        costs(learner(learning_rate=1e38), 2)
+
+
+def test_gradients_that_are_never_finite_are_counted_and_end_a_run(monkeypatch):
+    trained = learner()
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(math.nan))
+    for _ in range(4):
+        assert trained.update(0.0)["learners"]["default_policy"]["skipped_steps"] == 1
+    with pytest.raises(CityloopError, match="no gradient of the last 5 updates was finite"):
+        trained.update(0.0)
 
 
 def test_so_much_of_a_gradient_passes_through_what_is_seen():

@@ -200,6 +200,14 @@ def validator(tmp_path):
     return validator
 
 
+def test_a_policy_that_is_not_finite_is_no_candidate(validator):
+    layer = torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(layer.bias, torch.nan)
+    with pytest.raises(CityloopError, match="weights are not finite after update 60: give a lower learning_rate"):
+        validator(layer, {"iteration": 60})
+    assert sorted(path.name for path in (validator.folder / "candidates").iterdir()) == ["000020", "000040"]
+
+
 def told(run):
     """The update that weights of the best policy are of, and the one that its facts are of."""
     weights, facts = kept(run)
