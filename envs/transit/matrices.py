@@ -8,6 +8,19 @@ from __future__ import annotations
 import numpy as np
 
 
+def leads_on(joined: np.ndarray) -> np.ndarray:
+    """Rows of nodes that are no dead ends: roads lead from them to half as many nodes as from the best, or more.
+
+    Args:
+        joined: whether a path leads from the row's node to the column's, bool ``(n, m)``.
+
+    Returns:
+        bool ``(n,)``.
+    """
+    share: np.ndarray = joined.mean(axis=1)
+    return share >= 0.5 * share.max()
+
+
 class Matrices:
     """All pairs of ``N`` nodes.
 

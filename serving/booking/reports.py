@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from envs.transit.kernel.fleet import ABOARD, WAITING
 from serving.booking.changes import hand_over, keep, note, over
 from serving.booking.places import Unfit, Unknown
@@ -125,11 +127,25 @@ class VehicleReport:
         return request.corner is not None or math.isfinite(request.x_m) or math.isfinite(request.y_m)
 
     def _where(self) -> int:
-        request, places = self.request, self.roster.places
+        """The corner of the report, from which a road leads to the vehicle's next stop.
+
+        A point is that of the nearest corner that is also no dead end, and from which a battery can be charged.
+        """
+        request, places, live = self.request, self.roster.places, self.roster.live
+        ways_on = live.ways_on(self.v)
         if request.corner is not None:
-            return places.node(request.corner, "corner")
+            node = places.node(request.corner, "corner")
+            if not ways_on[node]:
+                mend = (
+                    f"no road leads from there to the next stop of {request.vehicle}: name a corner from which one does"
+                )
+                raise Unfit("corner", request.corner, mend)
+            return node
         if math.isfinite(request.x_m) and math.isfinite(request.y_m):
-            return places.nearest(request.x_m, request.y_m)
+            fit = ways_on & places.around(places.node(self.roster.vehicles[self.v].at, "at"))
+            if live.batteries.has(self.v):
+                fit &= np.isfinite(live.roads.charger_m)
+            return places.nearest(request.x_m, request.y_m, fit if fit.any() else ways_on)
         raise Unfit("corner", None, f"say where the vehicle is: {request.kind} needs corner, or x_m and y_m")
 
     def _position(self) -> list[Row]:
