@@ -176,8 +176,8 @@ class VehicleReport:
         if r is None:
             raise Conflict("booking", row["id"], "that shift was over days ago: report no-show, or cancel it")
         self._not_before(row["booked_at"])
-        self.roster.live.board(r, self.when_s)
-        begun = self.when - self.roster.site.timing.board_s
+        begun = max(self.when - self.roster.site.timing.board_s, row["booked_at"])
+        self.roster.live.board(r, self.when_s, self.roster.calendar.to_s(begun))
         first = row["first_boarded_at"] if row["first_boarded_at"] is not None else begun
         note(self.change, row, {"state": "aboard", "boarded_at": begun, "first_boarded_at": first})
         return [row]

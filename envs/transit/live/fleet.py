@@ -343,9 +343,11 @@ class LiveFleet:
         """A vehicle reports the share of its range that is left, 0 to 1."""
         self.batteries.read(v, share, at_s, self.fleet, self.riders)
 
-    def board(self, r: int, at_s: float) -> None:
-        """A rider has boarded, in any order that the driver chose; boarding took its usual time."""
-        v, begin_s = int(self.riders.vehicle[r]), at_s - self.riders.board_s[r]
+    def board(self, r: int, at_s: float, begin_s: float | None = None) -> None:
+        """A rider has boarded, in any order that the driver chose; ``begin_s`` None: it took its usual time."""
+        v = int(self.riders.vehicle[r])
+        if begin_s is None:
+            begin_s = at_s - self.riders.board_s[r]
         self._go_on(v, begin_s)
         self.riders.state[r], self.riders.begin_s[r] = ABOARD, begin_s
         self.fleet.aboard[v] += self.riders.size[r]
