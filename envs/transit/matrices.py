@@ -8,6 +8,38 @@ from __future__ import annotations
 import numpy as np
 
 
+def joined(count: int, start: np.ndarray, end: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Whether a path leads from one node to another, for some of them, bool ``(n, n)``.
+
+    Args:
+        count: number of all nodes.
+        start: node at which each road begins, ``(E,)``.
+        end: node at which it ends, ``(E,)``.
+        among: those of interest, ``(n,)``.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import breadth_first_order
+
+    roads = csr_array((np.ones(len(start)), (start, end)), shape=(count, count))
+    found = np.zeros((len(among), count), bool)
+    for row, node in zip(found, among, strict=True):
+        row[breadth_first_order(roads, node, return_predecessors=False)] = True
+    return found[:, among]
+
+
+def leads_on(joined: np.ndarray) -> np.ndarray:
+    """Rows of nodes that are no dead ends: roads lead from them to half as many nodes as from the best, or more.
+
+    Args:
+        joined: whether a path leads from the row's node to the column's, bool ``(n, m)``.
+
+    Returns:
+        bool ``(n,)``.
+    """
+    share: np.ndarray = joined.mean(axis=1)
+    return share >= 0.5 * share.max()
+
+
 class Matrices:
     """All pairs of ``N`` nodes.
 

@@ -26,7 +26,7 @@ from envs.transit.kernel.fleet import (
 )
 from envs.transit.kernel.travel_times import arrive, travel_times_of
 from envs.transit.kernel.unforeseen import Unforeseen, unforeseen
-from envs.transit.matrices import Matrices
+from envs.transit.matrices import Matrices, leads_on
 from envs.transit.record import events
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
@@ -98,8 +98,8 @@ class Service:
     def _vehicles(self, scenario: TransitScenario, site: TransitSite, seed: int) -> Fleet:
         rng = np.random.default_rng([seed, 1])
         stops = np.flatnonzero([node.stop for node in site.nodes])
-        reach = np.isfinite(site.matrices.free_s[np.ix_(stops, stops)]).mean(axis=1)
-        stops = stops[reach >= 0.5 * reach.max()]  # no vehicle begins at a dead end
+        # No vehicle begins at a dead end.
+        stops = stops[leads_on(np.isfinite(site.matrices.free_s[np.ix_(stops, stops)]))]
         if self._ranged:
             charging.check_reach(scenario, site, self.roads, stops)
         rows = [

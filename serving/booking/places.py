@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from envs.transit.matrices import leads_on
 from envs.transit.site import TransitSite
 from serving.refusals import Refused, Unprocessable
 
@@ -38,6 +39,7 @@ class Places:
         self._index = {node.id: k for k, node in enumerate(site.nodes)}
         self._at = np.array([(node.x_m, node.y_m) for node in site.nodes])
         self._stops = np.flatnonzero([node.stop for node in site.nodes])
+        self._around: dict[int, np.ndarray] = {}
 
     def node(self, name: str, field: str) -> int:
         """A corner by name.
@@ -49,9 +51,16 @@ class Places:
             raise Unfit(field, name, "no corner of this site: GET the site, or give a place as x_m and y_m")
         return self._index[name]
 
-    def nearest(self, x_m: float, y_m: float) -> int:
-        """The corner nearest to a point."""
-        return int(np.hypot(*(self._at - (x_m, y_m)).T).argmin())
+    def nearest(self, x_m: float, y_m: float, among: np.ndarray) -> int:
+        """The corner nearest to a point, among those given, bool ``(nodes,)``."""
+        return int(np.where(among, np.hypot(*(self._at - (x_m, y_m)).T), np.inf).argmin())
+
+    def around(self, node: int) -> np.ndarray:
+        """Corners in the streets of a vehicle that is stationed at a node, without dead ends; bool ``(nodes,)``."""
+        if node not in self._around:
+            joined = np.isfinite(self.site.matrices.free_s)
+            self._around[node] = leads_on(joined[:, joined[node]])
+        return self._around[node]
 
     def stop(self, x_m: float, y_m: float, field: str) -> tuple[int, float]:
         """The stop nearest to a point, and the metres to it.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from envs.transit.kernel.fleet import ABOARD, WAITING
 from serving.booking.changes import hand_over, keep, note, over
 from serving.booking.places import Unfit, Unknown
@@ -125,11 +127,25 @@ class VehicleReport:
         return request.corner is not None or math.isfinite(request.x_m) or math.isfinite(request.y_m)
 
     def _where(self) -> int:
-        request, places = self.request, self.roster.places
+        """The corner of the report, from which a road leads to the vehicle's next stop.
+
+        A point is that of the nearest corner that is also no dead end, and from which a battery can be charged.
+        """
+        request, places, live = self.request, self.roster.places, self.roster.live
+        ways_on = live.ways_on(self.v)
         if request.corner is not None:
-            return places.node(request.corner, "corner")
+            node = places.node(request.corner, "corner")
+            if not ways_on[node]:
+                mend = (
+                    f"no road leads from there to the next stop of {request.vehicle}: name a corner from which one does"
+                )
+                raise Unfit("corner", request.corner, mend)
+            return node
         if math.isfinite(request.x_m) and math.isfinite(request.y_m):
-            return places.nearest(request.x_m, request.y_m)
+            fit = ways_on & places.around(places.node(self.roster.vehicles[self.v].at, "at"))
+            if live.batteries.has(self.v):
+                fit &= np.isfinite(live.roads.charger_m)
+            return places.nearest(request.x_m, request.y_m, fit if fit.any() else ways_on)
         raise Unfit("corner", None, f"say where the vehicle is: {request.kind} needs corner, or x_m and y_m")
 
     def _position(self) -> list[Row]:
@@ -160,8 +176,8 @@ class VehicleReport:
         if r is None:
             raise Conflict("booking", row["id"], "that shift was over days ago: report no-show, or cancel it")
         self._not_before(row["booked_at"])
-        self.roster.live.board(r, self.when_s)
-        begun = self.when - self.roster.site.timing.board_s
+        begun = max(self.when - self.roster.site.timing.board_s, row["booked_at"])
+        self.roster.live.board(r, self.when_s, self.roster.calendar.to_s(begun))
         first = row["first_boarded_at"] if row["first_boarded_at"] is not None else begun
         note(self.change, row, {"state": "aboard", "boarded_at": begun, "first_boarded_at": first})
         return [row]

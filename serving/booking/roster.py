@@ -262,6 +262,12 @@ class Roster:
         begun = [v for v in mine if self.live.fleet.shift_s[v, 0] <= now_s]
         return begun[-1] if begun else mine[0] if mine else None
 
+    def next_duty(self, v: int) -> int | None:
+        """The duty of the same vehicle after another; None: there is none."""
+        mine = self.rows_of[self.vehicles[v].id]
+        k = mine.index(v) + 1
+        return mine[k] if k < len(mine) else None
+
     def name(self, r: int) -> str:
         """What stands in a plan for a slot: a booking, a driver's break, or a stay at a charger."""
         if r in self._rests:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from envs.transit.kernel import plans
-from envs.transit.kernel.fleet import CANCELLED, CHARGING, NOBODY
+from envs.transit.kernel.fleet import CANCELLED, CHARGING, END, NOBODY
 from envs.transit.live.offers import Offer
 from serving.booking.roster import Roster, vehicle_of
 from serving.booking.store import Row
@@ -127,8 +127,18 @@ def vehicle(roster: Roster, v: int, now_s: float) -> Any:
         "charges": live.batteries.plugged(v, fleet),
         "short_of_charge": ranged and not live.lasts(v),
         "on_break": live.breaks.under_way(v),
-        "plan": _stand_by(roster, v) + [_stop(roster, v, k) for k in range(fleet.length[v])],
+        "plan": _plan(roster, v, now_s),
     }
+
+
+def _plan(roster: Roster, v: int, now_s: float) -> list[Any]:
+    """Stops of a vehicle; after a shift in which nothing is left to do, those of the next shift, if it has riders."""
+    fleet, riders = roster.live.fleet, roster.live.riders
+    if fleet.shift_s[v, END] <= now_s and not fleet.length[v]:
+        later = roster.next_duty(v)
+        if later is not None and not plans.is_pause(fleet.rider[later, : fleet.length[later]], riders).all():
+            v = later
+    return _stand_by(roster, v) + [_stop(roster, v, k) for k in range(fleet.length[v])]
 
 
 def thing(roster: Roster, v: int, now_s: float) -> ThingForm | None:

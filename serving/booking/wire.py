@@ -196,7 +196,9 @@ class VehicleState(Model):
     charges: bool = Field(description="whether it is at a charger, plugged in")
     short_of_charge: bool = Field(description="whether that does not last for its plan, and to a charger after it")
     on_break: bool = Field(description="whether its driver has a break")
-    plan: list[PlannedStop]
+    plan: list[PlannedStop] = Field(
+        description="after a shift in which nothing is left to do, that of the next shift, if it has riders"
+    )
 
 
 class Vehicles(Model):

@@ -86,7 +86,9 @@ def place(v: int, k: int, node: int, fleet: Fleet, riders: Riders) -> None:
 
 @within
 def can_go(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes) -> bool:
-    """Whether an idle vehicle, sent to a node, can still begin its break there in time and get to a charger."""
+    """Whether a road leads an idle vehicle to a node, where it can begin its break in time and get to a charger."""
+    if not np.isfinite(roads.free_s[fleet.at[v], node]):
+        return False
     left_m = fleet.battery[v, LEFT] - roads.metres[fleet.at[v], node]
     if left_m < np.inf and left_m < roads.charger_m[node] - battery_range.EPS_M:
         return False

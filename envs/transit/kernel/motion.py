@@ -51,12 +51,14 @@ EVENT_ROWS = 12
 def move(
     v: int, until_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log, actual: Unforeseen | None
 ) -> None:
-    """Let one vehicle drive and serve stops until a given time."""
+    """Let one vehicle drive and serve stops until a given time; where no road leads to its next stop, it stays."""
     while _is_due(v, until_s, fleet, riders, roads, log, actual):
         target = fleet.node[v, 0] if fleet.length[v] > 0 else fleet.heading[v]
         at = fleet.at[v]
         if at != target:
             following = roads.hop[at, target]
+            if following == at:
+                return
             if actual is not None:
                 unforeseen.enter(v, at, following, fleet.at_s[v], roads, actual)
             fleet.metres[v] += roads.metres[at, following]
@@ -368,7 +370,8 @@ def _needs(v: int, r: int, fleet: Fleet, riders: Riders, roads: TravelTimes) -> 
 def send(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, log: Log) -> None:
     """Send an idle vehicle to a node; it can be redirected, or given a rider, at any node on the way.
 
-    It stays if its driver's break would begin too late there, or the battery would not last from there to a charger.
+    It stays if no road leads there, its driver's break would begin too late there, or the battery would not last from
+    there to a charger.
     """
     if not driver_breaks.can_go(v, node, now_s, fleet, riders, roads):
         return

@@ -52,7 +52,8 @@ def follow(v: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTime
     """Move a vehicle to where it should be by now: it drives as planned, but serves no stop before it reports.
 
     At a stop it stays until it reports; if that takes longer than boarding, the rest of the plan is put off. At a
-    charger it reports twice. It passes stops of riders who withdrew. Without a plan it goes where it was sent.
+    charger it reports twice. It passes stops of riders who withdrew. Without a plan it goes where it was sent. Where no
+    road leads to its next stop, it stays until it reports another corner.
     """
     while np.isfinite(fleet.at_s[v]) and (fleet.length[v] > 0 or fleet.heading[v] != NOBODY):
         at, target = fleet.at[v], fleet.node[v, 0] if fleet.length[v] > 0 else fleet.heading[v]
@@ -60,6 +61,8 @@ def follow(v: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTime
             if fleet.at_s[v] > now_s:
                 return
             following = roads.hop[at, target]
+            if following == at:
+                return
             fleet.battery[v, LEFT] -= roads.metres[at, following]
             fleet.at_s[v] = arrive(fleet.at_s[v], roads.free_s[at, following], roads.speed, roads.slot_s)
             fleet.at[v] = following
@@ -305,6 +308,13 @@ class LiveFleet:
         """
         self.urgency = URGENCY_BASE ** urgency[self.site.zone_of]
 
+    def ways_on(self, v: int) -> np.ndarray:
+        """Nodes from which a road leads to a vehicle's next stop, or to where it is to stand by, bool ``(N,)``."""
+        fleet, free_s = self.fleet, self.roads.free_s
+        target = fleet.node[v, 0] if fleet.length[v] else fleet.heading[v]
+        found: np.ndarray = np.ones(len(free_s), bool) if target == NOBODY else np.isfinite(free_s[:, target])
+        return found
+
     def lasts(self, v: int) -> bool:
         """Whether a vehicle's battery lasts for its plan, and then to a charger."""
         return bool(battery_range.lasts_without(v, NOBODY, self.fleet, self.riders, self.roads))
@@ -333,9 +343,11 @@ class LiveFleet:
         """A vehicle reports the share of its range that is left, 0 to 1."""
         self.batteries.read(v, share, at_s, self.fleet, self.riders)
 
-    def board(self, r: int, at_s: float) -> None:
-        """A rider has boarded, in any order that the driver chose; boarding took its usual time."""
-        v, begin_s = int(self.riders.vehicle[r]), at_s - self.riders.board_s[r]
+    def board(self, r: int, at_s: float, begin_s: float | None = None) -> None:
+        """A rider has boarded, in any order that the driver chose; ``begin_s`` None: it took its usual time."""
+        v = int(self.riders.vehicle[r])
+        if begin_s is None:
+            begin_s = at_s - self.riders.board_s[r]
         self._go_on(v, begin_s)
         self.riders.state[r], self.riders.begin_s[r] = ABOARD, begin_s
         self.fleet.aboard[v] += self.riders.size[r]

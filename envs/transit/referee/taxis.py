@@ -274,7 +274,10 @@ class Taxis:
         at = self.stop_of[here] if self.taxis[v].stands and here in self.stop_of else self.passing_of[route[-1]]
         for street in places:
             while at != self.stop_of[street]:
-                at = int(hop[at, self.stop_of[street]])
+                following = int(hop[at, self.stop_of[street]])
+                if following == at:
+                    return  # the dispatcher knows no way from there: SUMO's own is kept
+                at = following
                 if self.street_of[at] != route[-1]:
                     route.append(self.street_of[at])
         self._sumo.vehicle.setRoute(f"v{v}", route)

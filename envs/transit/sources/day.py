@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from envs.transit.matrices import joined, leads_on
 from envs.transit.site import Node, Road, Zone
 
 
@@ -87,17 +88,32 @@ def cell_name(column: int, row: int) -> str:
     return f"{'' if row < 26 else chr(64 + row // 26)}{chr(65 + row % 26)}{column + 1}"
 
 
-def stand_of(nodes: tuple[Node, ...], zone: int) -> int:
-    """The stand of a zone's idle vehicles: the stop nearest to the middle of its stops; -1: it has none."""
-    stops = [k for k, node in enumerate(nodes) if node.zone == zone and node.stop]
-    if not stops:
+def stand_of(nodes: tuple[Node, ...], stops: list[int], zone: int) -> int:
+    """The stand of a zone's idle vehicles: of some stops, the one nearest to the middle of those in the zone.
+
+    Returns:
+        Index of the node; -1: there is none.
+    """
+    mine = [k for k in stops if nodes[k].zone == zone]
+    if not mine:
         return -1
-    places = np.array([(nodes[k].x_m, nodes[k].y_m) for k in stops])
-    return stops[int(np.hypot(*(places - places.mean(axis=0)).T).argmin())]
+    places = np.array([(nodes[k].x_m, nodes[k].y_m) for k in mine])
+    return mine[int(np.hypot(*(places - places.mean(axis=0)).T).argmin())]
+
+
+def _open_stops(nodes: tuple[Node, ...], roads: tuple[Road, ...]) -> list[int]:
+    """Stops that vehicles can reach and leave again: no dead ends, in either direction."""
+    stops = np.flatnonzero([node.stop for node in nodes])
+    if not len(stops):
+        return []
+    start, end = np.array([(road.start, road.end) for road in roads], np.int64).reshape(-1, 2).T
+    paths = joined(len(nodes), start, end, stops)
+    return [int(k) for k in stops[leads_on(paths) & leads_on(paths.T)]]
 
 
 def zones_of(names: list[str], nodes: tuple[Node, ...], roads: tuple[Road, ...]) -> tuple[Zone, ...]:
-    """Zones, with those joined by a road as neighbours."""
+    """Zones, with those joined by a road as neighbours, and stands from which vehicles can leave again."""
+    stops = _open_stops(nodes, roads)
     near: list[set[int]] = [set() for _ in names]
     for road in roads:
         a, b = nodes[road.start].zone, nodes[road.end].zone
@@ -105,5 +121,6 @@ def zones_of(names: list[str], nodes: tuple[Node, ...], roads: tuple[Road, ...])
             near[a].add(b)
             near[b].add(a)
     return tuple(
-        Zone(id=name, stand=stand_of(nodes, k), neighbours=tuple(sorted(near[k]))) for k, name in enumerate(names)
+        Zone(id=name, stand=stand_of(nodes, stops, k), neighbours=tuple(sorted(near[k])))
+        for k, name in enumerate(names)
     )

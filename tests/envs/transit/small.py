@@ -99,6 +99,14 @@ READ = {
 """Readings of three zones."""
 
 
+def with_dead_ends(site):
+    """The same site with two corners more in its last zone: a one-way road leads from 5 to 6, and none to or from 7."""
+    last = site.nodes[-1]
+    more = tuple(last.model_copy(update={"id": name, "x_m": x_m}) for name, x_m in (("6", 3000.0), ("7", 3600.0)))
+    road = site.roads[-1].model_copy(update={"start": 5, "end": 6})
+    return site.model_copy(update={"nodes": site.nodes + more, "roads": (*site.roads, road)})
+
+
 def three_zones(**more):
     """A street of six corners, two a zone, a minute apart; vehicles may not stand in the last zone if ``closed``."""
     closed = more.pop("closed", False)

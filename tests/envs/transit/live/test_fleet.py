@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.transit.kernel.fleet import ABOARD, ARRIVED, CHARGING, LEFT, WAITING
+from envs.transit.kernel import motion
+from envs.transit.kernel.fleet import ABOARD, ARRIVED, CHARGING, LEFT, NOBODY, WAITING
 from envs.transit.live.fleet import SLOTS, LiveFleet
 from envs.transit.live.offers import Trip
+from envs.transit.record.events import new_log
 from envs.transit.settings import Charging
 from tests.envs.transit import brute
-from tests.envs.transit.small import three_zones
+from tests.envs.transit.small import three_zones, with_dead_ends
 
 
 def fleet(at=(0,), seats=4, places=1, shift=(0.0, 1e6), battery=None, chargers=("0",), reassign_s=0.0, rest=None):
@@ -333,3 +335,29 @@ def test_a_break_that_does_not_fit_in_is_not_planned():
     assert not live.plan_break(0, 0.0)
     assert [stop[0] for stop in live.plan(0)] == [r, r]
     assert live.breaks.of(0, live.riders).over
+
+
+@pytest.mark.parametrize("corner", [6, 7])
+def test_a_vehicle_from_which_no_road_leads_to_its_next_stop_stays_until_it_is_elsewhere(corner):
+    live = LiveFleet(with_dead_ends(three_zones()), [0], [(4, 1)], [(0.0, 1e6)], np.ones(1), 300.0)
+    r = book(live, 0.0, 3, 5)
+    assert live.ways_on(0).tolist() == [True] * 6 + [False] * 2
+    live.report(0, corner, 10.0)
+    live.look(1000.0)
+    assert (live.fleet.at[0], live.fleet.at_s[0], live.plan(0)[0][:2]) == (corner, 10.0, (r, True))
+    assert live.best(Trip(1, 2, 1000.0), 1000.0) is None
+    live.report(0, 2, 1010.0)
+    live.look(1070.0)
+    assert live.fleet.at[0] == 3
+
+
+def test_a_vehicle_is_sent_nowhere_without_a_road():
+    live = LiveFleet(with_dead_ends(three_zones()), [6], [(4, 1)], [(0.0, 1e6)], np.ones(1), 300.0)
+    assert live.ways_on(0).all(), "it has nowhere to go"
+    live.fleet.heading[0] = 2
+    assert live.ways_on(0).tolist() == [True] * 6 + [False] * 2
+    live.look(600.0)
+    assert live.fleet.at[0] == 6
+    live.fleet.heading[0] = NOBODY
+    motion.send(0, 2, 600.0, live.fleet, live.riders, live.roads, new_log(4))
+    assert live.fleet.heading[0] == NOBODY
