@@ -41,7 +41,12 @@ class Differentiable(Protocol):
     agents: int
 
     def window(self, policy: Levels, decisions: int) -> Window:
-        """Take decisions in all plants, continuing where the last window ended; ended episodes restart after it."""
+        """Take decisions in all plants, continuing where the last window ended; ended episodes restart after it.
+
+        Args:
+            policy: what decides.
+            decisions: their number; at most those of an episode are taken.
+        """
         ...
 
     def get_state(self) -> Any:

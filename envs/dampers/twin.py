@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from envs.core.differentiable import Levels, Window
-from envs.core.errors import CityloopError
 from envs.dampers.assembly import is_stable, load_site
 from envs.dampers.block import load_histories, wind_load_coefficients
 from envs.dampers.device import DamperState
@@ -175,12 +174,9 @@ class Twin:
 
         Args:
             policy: observation parts ``(E, N, …)`` → levels from 0 to 1, ``(E, N)``.
-            decisions: their number.
+            decisions: their number; at most those of an episode are taken.
         """
-        if decisions > self.scenario.decisions:
-            raise CityloopError(
-                f"fragment is {decisions}: an episode has {self.scenario.decisions} decisions; lower it"
-            )
+        decisions = min(decisions, self.scenario.decisions)
         self._detach()
         for group in self._ending(decisions):  # not earlier: the last window's gradient had to be taken first
             self._begin(group)
