@@ -1,6 +1,6 @@
 """The command line: one verb per line, with an example.
 
-Unusable input ends with one sentence and exit code 2, an interruption with 130, failed checks with 1.
+Unusable input ends with one sentence and exit code 2, Ctrl-C with 130, SIGTERM with 143, failed checks with 1.
 """
 
 from __future__ import annotations
@@ -77,63 +77,71 @@ GROUPS = {
 """Title of a group in the help → verb that has verbs of its own → these."""
 
 
+ENDED = {signal.SIGINT: "Interrupted.", signal.SIGTERM: "Terminated."}
+"""Signals that end a verb in order → the line for it; the exit code is 128 more than the signal's number."""
+
+
 @contextmanager
 def _interruptions() -> Iterator[list[int]]:
-    """Record interruptions, because a library may turn Ctrl-C into its own error, as numba does in compilation."""
+    """Let the signals of `ENDED` interrupt, and record them, because a library may turn them into its own error.
+
+    numba does so in compilation. A signal that is ignored, as SIGINT is for background jobs, stays so.
+    """
     heard: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         heard.append(number)
         signal.default_int_handler(number, frame)
 
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # SIGINT is ignored, as for background jobs
-        yield heard
-        return
-    signal.signal(signal.SIGINT, interrupt)
+    before = {number: signal.getsignal(number) for number in ENDED}
+    usual = [number for number, handler in before.items() if handler in (signal.default_int_handler, signal.SIG_DFL)]
+    for number in usual:
+        signal.signal(number, interrupt)
     try:
         yield heard
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in usual:
+            signal.signal(number, before[number])
 
 
 class Verbs(TyperGroup):
-    """Group of verbs that turns errors caused by the user into a sentence and an exit code."""
+    """Group of verbs that turns interruptions, and errors caused by the user, into a sentence and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a verb."""
         with _interruptions() as heard:
             try:
                 return super().invoke(ctx)
-            except CityloopError as error:
-                if os.environ.get("CITYLOOP_TRACE"):
-                    raise
-                print(f"Error: {error}", file=sys.stderr)
-                raise typer.Exit(2) from None
-            except OSError as error:
-                if isinstance(error, BrokenPipeError) or os.environ.get("CITYLOOP_TRACE"):
-                    raise
-                place = error.filename2 or error.filename or "the output"
-                mend = MENDS.get(error.errno or 0, "make room, or give another")
-                if error.errno == ENAMETOOLONG:
-                    place = f"{str(place)[:60]}..."
-                said = f"Error: {place} cannot be used ({error.strerror or error}): {mend}"
-                print("\n".join([said, *getattr(error, "__notes__", ())]), file=sys.stderr)
-                raise typer.Exit(2) from None
-            except UnicodeEncodeError as error:  # in a file name, or in printed text
-                if sys.getfilesystemencoding() == "utf-8" or os.environ.get("CITYLOOP_TRACE"):
-                    raise
-                near = error.object[max(0, error.start - 40) : error.start + 20]
-                said = f"Error: {near!a} cannot be written in this locale ({error.encoding}): set PYTHONUTF8=1"
-                print(said, file=sys.stderr)
-                raise typer.Exit(2) from None
-            except MemoryError:
-                print(NO_MEMORY, file=sys.stderr)
-                raise typer.Exit(2) from None
             except (Exception, KeyboardInterrupt) as error:
-                if not heard and not isinstance(error, KeyboardInterrupt):
+                if heard or isinstance(error, KeyboardInterrupt):
+                    number = signal.Signals(heard[0]) if heard else signal.SIGINT
+                    said, code = ENDED[number], 128 + number
+                elif told := _explain(error):
+                    said, code = told, 2
+                else:
                     raise
-                print("\n".join(["Interrupted.", *getattr(error, "__notes__", ())]), file=sys.stderr)
-                raise typer.Exit(130) from None
+                print("\n".join([said, *getattr(error, "__notes__", ())]), file=sys.stderr)
+                raise typer.Exit(code) from None
+
+
+def _explain(error: Exception) -> str | None:
+    """What the user is told of an error; None: it is a defect, or CITYLOOP_TRACE asks for the trace."""
+    if isinstance(error, MemoryError):
+        return NO_MEMORY
+    if os.environ.get("CITYLOOP_TRACE"):
+        return None
+    if isinstance(error, CityloopError):
+        return f"Error: {error}"
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        place = error.filename2 or error.filename or "the output"
+        mend = MENDS.get(error.errno or 0, "make room, or give another")
+        if error.errno == ENAMETOOLONG:
+            place = f"{str(place)[:60]}..."
+        return f"Error: {place} cannot be used ({error.strerror or error}): {mend}"
+    if isinstance(error, UnicodeEncodeError) and sys.getfilesystemencoding() != "utf-8":  # in a file name, or printed
+        near = error.object[max(0, error.start - 40) : error.start + 20]
+        return f"Error: {near!a} cannot be written in this locale ({error.encoding}): set PYTHONUTF8=1"
+    return None
 
 
 app = typer.Typer(

@@ -14,6 +14,7 @@ import pytest
 from typer.main import get_command
 
 import cityloop
+from envs import CityloopError
 from tests.verbs.calls import GRID, call, command
 from verbs.terminal import json_option, parse_settings
 
@@ -225,6 +226,28 @@ def test_an_interruption_has_its_exit_code(monkeypatch, capsys):
     monkeypatch.setattr("verbs.load_scenario", interrupt)
     assert call("evaluate", GRID) == 130
     assert capsys.readouterr().err == "Interrupted.\n"
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "Interrupted."), (signal.SIGTERM, "Terminated.")])
+def test_a_signal_ends_a_verb_in_order(monkeypatch, capsys, number, said):
+    """A scheduler that stops a job sends SIGTERM; its error may be a consequence, as all processes get the signal."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+    def end(*_):
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt as error:
+            raise CityloopError("its process crashed") from error
+
+    monkeypatch.setattr("verbs.load_scenario", end)
+    before = {one: signal.signal(one, handler) for one, handler in usual.items()}
+    try:
+        assert call("evaluate", GRID) == 128 + number
+        assert {one: signal.getsignal(one) for one in usual} == usual
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    assert capsys.readouterr().err == f"{said}\n"
 
 
 def test_a_full_disk_is_told_with_how_the_run_goes_on(monkeypatch, capsys):

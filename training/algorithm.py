@@ -103,6 +103,7 @@ def ray_session(cpus: int) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+    usual = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address="local",
@@ -112,6 +113,10 @@ def ray_session(cpus: int) -> Iterator[None]:
             logging_level=logging.ERROR,
             configure_logging=False,
         )
+    except SystemExit:  # how Ray takes SIGTERM while it starts
+        with _stopped_in_order(usual):
+            signal.raise_signal(signal.SIGTERM)
+        raise
     except Exception as error:  # Ray raises no more specific error
         said = str(error).strip().rstrip(".") or type(error).__name__
         raise CityloopError(
@@ -119,23 +124,42 @@ def ray_session(cpus: int) -> Iterator[None]:
             "and to what else is at work, and try again"
         ) from None
     try:
-        with _stopped_in_order():
+        with _stopped_in_order(usual):
             yield
     finally:
-        ray.shutdown()
+        with _undisturbed():
+            ray.shutdown()
 
 
 @contextmanager
-def _stopped_in_order() -> Iterator[None]:
-    """Let SIGTERM interrupt like Ctrl-C. Ray's own handler prints a stack trace and leaves plants running."""
+def _stopped_in_order(usual: Any) -> Iterator[None]:
+    """Let SIGTERM interrupt. Ray's own handler prints a stack trace and leaves plants running.
+
+    Args:
+        usual: handler from before Ray's, which is used if it is a function; otherwise, the signal is like Ctrl-C.
+    """
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, usual if callable(usual) else signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)  # None: not set from Python
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if usual is None else usual)  # None: not set from Python
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore Ctrl-C and SIGTERM. A second one would interrupt Ray's shutdown, and leave processes of Ray running."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
-"""Ray sessions of a training: the folder of sockets, and the error if Ray does not start."""
+"""Ray sessions of a training: the folder of sockets, the error if Ray does not start, and signals."""
 
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -38,3 +40,55 @@ def test_ray_that_does_not_start_is_one_sentence(monkeypatch):
     wanted = r"^Ray did not start \(The current node timed out during startup\): see"
     with pytest.raises(CityloopError, match=wanted), ray_session(cpus=1):
         pytest.fail("there is no Ray")
+
+
+@pytest.mark.parametrize("starts", [False, True], ids=["while it starts", "later"])
+def test_sigterm_is_heard_by_whoever_heard_it_before_ray(monkeypatch, starts):
+    """Ray's handler ends the process, with the exit code 15 and without a word."""
+    heard = []
+
+    def begin(**_):
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+        if not starts:
+            signal.raise_signal(signal.SIGTERM)
+
+    def hear(number, _):
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", begin)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    before = signal.signal(signal.SIGTERM, hear)
+    try:
+        with pytest.raises(KeyboardInterrupt), ray_session(cpus=1):
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is hear
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_whoever_presses_twice_does_not_keep_ray_from_ending(monkeypatch, number):
+    """Ray's processes outlived an interrupted shutdown by half a minute, and the exit code was 1."""
+    ended = []
+
+    def stop():
+        signal.raise_signal(number)
+        ended.append(number)
+
+    def again(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(ray, "shutdown", stop)
+    before = signal.signal(number, again)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="once"), ray_session(cpus=1):
+            raise KeyboardInterrupt("once")
+        assert signal.getsignal(number) is again
+    finally:
+        signal.signal(number, before)
+    assert ended == [number]
