@@ -48,12 +48,15 @@ class Rule:
         doc: the relation in words; completes "readings contradict each other: …".
         blames: column → for every residual, index of the value that is in doubt if the residual is too large; -1: none.
         limit: largest allowed residual; infinite: the limit is learned from healthy readings.
+        only_reported: whether a violation is only reported unless settings say otherwise, as events that readings do
+            not show may cause it.
     """
 
     axis: str
     doc: str
     blames: Mapping[str, np.ndarray] = field(default_factory=dict)
     limit: float = np.inf
+    only_reported: bool = False
 
 
 class Consistency(Protocol):

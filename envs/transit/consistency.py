@@ -32,7 +32,7 @@ class TransitConsistency:
             "riders": Rule("", "the parties aboard are not those that will get off", limit=0.5),
             "asked": Rule("", "more parties wait or ride than ever asked", limit=0.5),
             "carried": Rule("zone", "parties ride where no vehicle is busy", {"aboard": every, "busy_veh": every}, 0.5),
-            "fleet": Rule("", "vehicles come and go as no shift does"),
+            "fleet": Rule("", "vehicles come and go as no shift does", only_reported=True),
             "clock": Rule("service", "the service's clock does not fit the tick's", {"time_s": np.arange(1)}, 1.5),
         }
         scale = max(site.vehicles / n, 1.0)

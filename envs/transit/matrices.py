@@ -40,6 +40,22 @@ def leads_on(joined: np.ndarray) -> np.ndarray:
     return share >= 0.5 * share.max()
 
 
+def there_and_back(joined: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    """Nodes from which a vehicle can drive to a stop elsewhere and return: no dead ends, in either direction.
+
+    Args:
+        joined: whether a path leads from the row's node to the column's, bool ``(n, n)``.
+        stops: mask of the stops, bool ``(n,)``.
+
+    Returns:
+        bool ``(n,)``.
+    """
+    both = joined & joined.T & stops
+    np.fill_diagonal(both, False)
+    found: np.ndarray = both.any(axis=1)
+    return found
+
+
 class Matrices:
     """All pairs of ``N`` nodes.
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from envs.transit.matrices import leads_on
+from envs.transit.matrices import leads_on, there_and_back
 from envs.transit.site import TransitSite
 from serving.refusals import Refused, Unprocessable
 
@@ -38,7 +38,9 @@ class Places:
         self.site, self.walk_m = site, walk_m
         self._index = {node.id: k for k, node in enumerate(site.nodes)}
         self._at = np.array([(node.x_m, node.y_m) for node in site.nodes])
-        self._stops = np.flatnonzero([node.stop for node in site.nodes])
+        stops = np.array([node.stop for node in site.nodes])
+        open_ = stops & there_and_back(np.isfinite(site.matrices.free_s), stops)
+        self._stops = np.flatnonzero(open_ if open_.any() else stops)
         self._around: dict[int, np.ndarray] = {}
 
     def node(self, name: str, field: str) -> int:
@@ -63,7 +65,7 @@ class Places:
         return self._around[node]
 
     def stop(self, x_m: float, y_m: float, field: str) -> tuple[int, float]:
-        """The stop nearest to a point, and the metres to it.
+        """The nearest stop to a point, among those that vehicles can reach and leave again, and the metres to it.
 
         Raises:
             Unfit: if it is too far to walk.

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+import numpy as np
 from pydantic import Field, ValidationError, field_validator, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -18,6 +19,7 @@ from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen, first_problem, mend_of, problem_of
 from envs.core.registry import load_scenario
 from envs.core.site import Site
+from envs.transit.matrices import there_and_back
 from envs.transit.scenarios import TransitScenario
 from envs.transit.settings import Charging
 from envs.transit.site import TransitSite
@@ -176,7 +178,7 @@ class BookingSettings(Frozen):
         return self
 
     def check(self, site: TransitSite) -> None:
-        """Refuse vehicles with unknown begins, and chargers at unknown corners or too far from these.
+        """Refuse vehicles that begin at unknown corners or dead ends, and chargers at unknown corners or too far away.
 
         Raises:
             CityloopError: naming the vehicle, or the charger.
@@ -186,6 +188,14 @@ class BookingSettings(Frozen):
             if vehicle.at not in corners:
                 raise CityloopError(
                     f"vehicle {vehicle.id!r} begins at {vehicle.at!r}, no corner of site {site.name!r}: name one"
+                )
+        stops = np.array([node.stop for node in site.nodes])
+        usable = there_and_back(np.isfinite(site.matrices.free_s), stops)
+        for vehicle in self.vehicles:
+            if not usable[corners[vehicle.at]]:
+                raise CityloopError(
+                    f"vehicle {vehicle.id!r} begins at {vehicle.at!r}, from which it cannot drive to a stop and back: "
+                    "name another corner for at, or add a road"
                 )
         ranged = [vehicle for vehicle in self.vehicles if vehicle.range_km]
         if not ranged:

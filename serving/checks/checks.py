@@ -192,7 +192,7 @@ class InputChecks:
         asked: dict[int, Respond] = {}
         for name, where in broken.items():
             rule = self._rules[name]
-            respond = self.settings.respond.get(name)
+            respond = self.settings.respond.get(name, "report" if rule.only_reported else None)
             holds = not self._elsewhere or np.isfinite(rule.limit)
             findings += self._contradiction(name, where)
             if respond == "fall_back" or (not rule.blames and respond is None and holds):

@@ -27,8 +27,9 @@ class CheckSettings(Frozen):
             column, is without a value that can be trusted.
         fall_back_share: the whole site is, once more than this share of its agents are.
         respond: column, or rule of `System.consistency` → what becomes of what is found there; ``impute`` where not
-            given, ``fall_back`` for rules about the site as a whole; ``report`` for what only limits of other sites
-            speak against, where the policy's envelope does not know this one.
+            given, ``fall_back`` for rules about the site as a whole; ``report`` for rules that a shift's end or a
+            breakdown may break, and for what only limits of other sites speak against, where the policy's envelope does
+            not know this one.
         envelope: what becomes of observations beyond what the policy has seen: ``report``, ``local`` (the agents
             concerned; the whole site where all of them together are beyond it) or ``fall_back`` (the whole site).
         envelope_ticks: for so many ticks in a row, before anything but a finding comes of it.

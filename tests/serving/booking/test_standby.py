@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 import sqlalchemy as sql
 
+from agents import CHECKPOINTS
+from envs import get_system
 from serving.booking import desk, tables
 from serving.booking.desk import Desk
 from serving.booking.settings import Vehicle
 from serving.booking.zones import WHO, Zones
 from serving.build import Plan
+from serving.checks import CheckSettings, InputChecks
 from serving.config import ServiceConfig, SiteConfig
 from serving.events import Decision
 from serving.tick.sites import SiteService
@@ -125,6 +128,31 @@ def test_where_zones_cannot_be_asked_bookings_go_on(tmp_path: Path, caplog: pyte
         "bookings at street: zones cannot be asked (readings.idle_veh + inbound_veh + busy_veh is 3.0: "
         "the fleet has 1 vehicles: count each once)"
     ]
+
+
+def test_a_breakdown_is_reported_and_takes_nobody_out_of_charge(tmp_path: Path) -> None:
+    """Readings do not show why a vehicle is gone."""
+    told, fleet = Told(), tuple(Vehicle(id=f"v{k}", at=str(k)) for k in range(3))
+    site = three_zones(usual=((1.0, 1.0, 2.0),) * 12, slot_s=300.0).model_copy(update={"vehicles": 3})
+    limits = CheckSettings(limits=CHECKPOINTS / "transit" / "hcmc.json")
+    checks = InputChecks(get_system("transit"), site, settings=limits)
+    service = SiteService.open(
+        site, SiteConfig(site="transit/street", champion="standby"), checks=checks, sinks=(told,)
+    )
+    one = Desk(site, settings_of(tmp_path, vehicles=fleet, usual_from="8:00"))
+    one.zones = Zones(service)
+    try:
+        client = Client(one)
+        client.post("quotes", 0.0, **{"from": "0", "to": "1"})
+        assert client.event(30.0, "v2", "breakdown").status_code == 200
+        client.post("quotes", 60.0, **{"from": "0", "to": "1"})
+    finally:
+        one.close()
+        service.close()
+    before, after = told.decisions
+    assert before.findings == ()
+    assert after.findings == ("readings contradict each other: vehicles come and go as no shift does",)
+    assert after.fallback_reason is None
 
 
 def test_refusals_are_demand_too(tmp_path: Path) -> None:

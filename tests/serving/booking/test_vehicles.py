@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from envs import CityloopError
 from serving.booking.places import Calendar
 from serving.booking.settings import Vehicle
 from tests.envs.transit.small import three_zones, with_dead_ends
@@ -285,3 +286,26 @@ def test_a_vehicle_that_was_named_is_told_what_it_lacks(client: Client) -> None:
     assert mend == "vehicle red has fewer than 500 seats: split the party"
     mend = client.book(0.0, "1", "4", party=500).json()["error"]["mend"]
     assert mend == "no vehicle has 500 seats: split the party"
+
+
+@pytest.mark.parametrize("corner", ["6", "7"])
+def test_no_vehicle_begins_at_a_dead_end(tmp_path: Path, corner: str) -> None:
+    """To 6 a one-way road leads, to and from 7 none."""
+    fleet = (VEHICLES[0], VEHICLES[1].model_copy(update={"at": corner}))
+    told = f"vehicle 'blue' begins at '{corner}', from which it cannot drive to a stop and back: name another corner"
+    with (
+        pytest.raises(CityloopError, match=told),
+        desk(tmp_path, with_dead_ends(three_zones()), vehicles=fleet),
+    ):
+        pass
+
+
+def test_a_point_is_put_on_a_stop_that_can_be_served(tmp_path: Path) -> None:
+    """7, to which no road leads, is nearer than 5."""
+    site = with_dead_ends(three_zones())
+    nodes = (*site.nodes[:-1], site.nodes[-1].model_copy(update={"x_m": 2520.0}))
+    with desk(tmp_path, site.model_copy(update={"nodes": nodes})) as one:
+        client, beside = Client(one), {"x_m": 2520.0, "y_m": 0.0}
+        out, back = client.book(0.0, beside, "1").json(), client.book(0.0, "1", beside).json()
+    assert (out["pickup"]["stop"], out["pickup"]["walk_m"]) == ("5", 20.0)
+    assert (back["dropoff"]["stop"], back["dropoff"]["walk_m"]) == ("5", 20.0)
