@@ -11,7 +11,7 @@ from scipy.optimize import LinearConstraint, linear_sum_assignment, milp
 from scipy.sparse import coo_array
 
 from envs.transit.kernel import driver_breaks, insertion, motion, plans
-from envs.transit.kernel.fleet import NOBODY, PLACES, PLAN, REFUSED, SEATS, WAITING, Fleet, Riders
+from envs.transit.kernel.fleet import NOBODY, PLACES, REFUSED, SEATS, WAITING, Fleet, Riders
 from envs.transit.kernel.jit import compiled
 from envs.transit.kernel.journal import note_drive, write
 from envs.transit.kernel.travel_times import TravelTimes
@@ -49,15 +49,13 @@ def prices(
         weights: of an insertion's cost, ``(4,)``.
         wait: the weight of each request's wait, in place of the common one, ``(B,)``.
     """
-    found, begins, mine = np.full((len(asked), len(fleet.at)), np.inf), np.zeros(PLAN), weights.copy()
+    found, mine = np.full((len(asked), len(fleet.at)), np.inf), weights.copy()
     for k in range(len(asked)):
         mine[insertion.WAIT] = wait[k]
         for v in range(len(fleet.at)):
             r = asked[k]
             if fleet.room[v, SEATS] >= riders.size[r, SEATS] and fleet.room[v, PLACES] >= riders.size[r, PLACES]:
-                found[k, v] = insertion.best_place(
-                    v, r, now_s, fleet, riders, roads, mine, insertion.EVERYWHERE, np.inf, begins
-                )[0]
+                found[k, v] = insertion.best_place(v, r, now_s, fleet, riders, roads, mine, insertion.EVERYWHERE)[0]
     return found
 
 
@@ -70,12 +68,9 @@ def give(
     riders: Riders,
     roads: TravelTimes,
     weights: np.ndarray,
-    begins: np.ndarray,
 ) -> bool:
     """Insert a request into one vehicle's plan where that is cheapest; returns whether it fits."""
-    _, first, second = insertion.best_place(
-        v, r, now_s, fleet, riders, roads, weights, insertion.EVERYWHERE, np.inf, begins
-    )
+    _, first, second = insertion.best_place(v, r, now_s, fleet, riders, roads, weights, insertion.EVERYWHERE)
     if first < 0:
         return False
     plans.insert(v, r, first, second, now_s, fleet, riders, roads)
@@ -95,7 +90,7 @@ def trips(
     """All trips of one or two parties; arguments as in `prices`."""
     single = prices(asked, now_s, fleet, riders, roads, weights, wait)
     found: list[Trip] = [(int(v), (int(asked[k]),), float(single[k, v])) for k, v in np.argwhere(np.isfinite(single))]
-    begins, mine = np.zeros(PLAN), weights.copy()
+    mine = weights.copy()
     for v in range(len(fleet.at)):
         parties = np.flatnonzero(np.isfinite(single[:, v])).tolist()
         for a in parties:
@@ -105,12 +100,12 @@ def trips(
             alone = Fleet(*(column[v : v + 1].copy() for column in fleet))
             copies = riders._replace(begin_s=riders.begin_s.copy(), vehicle=riders.vehicle.copy())
             mine[insertion.WAIT] = wait[a]
-            if not give(int(asked[a]), 0, now_s, alone, copies, roads, mine, begins):
+            if not give(int(asked[a]), 0, now_s, alone, copies, roads, mine):
                 continue
             for b in others:
                 mine[insertion.WAIT] = wait[b]
                 more, first, _ = insertion.best_place(
-                    0, int(asked[b]), now_s, alone, copies, roads, mine, insertion.EVERYWHERE, np.inf, begins
+                    0, int(asked[b]), now_s, alone, copies, roads, mine, insertion.EVERYWHERE
                 )
                 if first >= 0:
                     found.append((v, (int(asked[a]), int(asked[b])), float(single[a, v] + more)))
@@ -170,7 +165,7 @@ def answer(
     log: Log,
 ) -> None:
     """Promise gathered requests, or refuse them; arguments as in `prices`, and a log with room for four rows each."""
-    place, begins, bounds = {int(r): k for k, r in enumerate(asked)}, np.zeros(PLAN), np.zeros(len(fleet.at))
+    place = {int(r): k for k, r in enumerate(asked)}
     for r in asked.tolist():
         write(log, riders.known_s[r], events.REQUESTED, NOBODY, r, riders.origin[r], 0.0, 0)
     chosen = choose(asked, trips(asked, now_s, fleet, riders, roads, weights, wait))
@@ -182,11 +177,11 @@ def answer(
         vehicle = v
         if v == NOBODY:
             vehicle = insertion.best_insertion(
-                r, now_s, fleet, riders, roads, mine, insertion.EVERYWHERE, begins, bounds
+                r, now_s, fleet, riders, roads, mine, insertion.EVERYWHERE
             )[1]  # fmt: skip
         if vehicle != NOBODY:
             note_drive(vehicle, now_s, fleet, log)
-        if vehicle != NOBODY and give(r, vehicle, now_s, fleet, riders, roads, mine, begins):
+        if vehicle != NOBODY and give(r, vehicle, now_s, fleet, riders, roads, mine):
             riders.state[r] = WAITING
             write(log, now_s, events.PROMISED, vehicle, r, riders.origin[r], 0.0, 0)
         else:

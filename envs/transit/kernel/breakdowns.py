@@ -34,8 +34,6 @@ def break_down(
     roads: TravelTimes,
     weights: np.ndarray,
     anew: np.ndarray,
-    begins: np.ndarray,
-    bounds: np.ndarray,
     log: Log,
 ) -> None:
     """Take a vehicle out of service at the node that it reaches next, and give its riders to others.
@@ -48,8 +46,6 @@ def break_down(
         roads: travel times.
         weights: of an insertion's cost, ``(4,)``.
         anew: terms of a new promise, ``(3,)``.
-        begins: ``(PLAN,)``, to be overwritten.
-        bounds: ``(V,)``, to be overwritten.
         log: with room for `EVENT_ROWS` rows a stop of the plan, and three.
     """
     if not np.isfinite(fleet.at_s[v]):
@@ -70,7 +66,7 @@ def break_down(
             if state == ABOARD:
                 write(log, out_s, events.SET_DOWN, v, r, fleet.at[v], 0.0, 0)
                 riders.origin[r] = fleet.at[v]
-            _hand_over(r, now_s, out_s, fleet, riders, roads, weights, anew, begins, bounds, log)
+            _hand_over(r, now_s, out_s, fleet, riders, roads, weights, anew, log)
 
 
 @within
@@ -83,8 +79,6 @@ def _hand_over(
     roads: TravelTimes,
     weights: np.ndarray,
     anew: np.ndarray,
-    begins: np.ndarray,
-    bounds: np.ndarray,
     log: Log,
 ) -> None:
     """Find another vehicle for a rider: under the old promise, else under a new one."""
@@ -103,9 +97,7 @@ def _hand_over(
         if how == events.ANEW:
             riders.latest_s[r] = max(now_s, riders.earliest_s[r]) + anew[WINDOW]
             riders.limit_s[r] = anew[FACTOR] * direct_s + anew[ALLOWANCE]
-        _, v, first, second = insertion.best_insertion(
-            r, now_s, fleet, riders, roads, weights, insertion.EVERYWHERE, begins, bounds
-        )
+        _, v, first, second = insertion.best_insertion(r, now_s, fleet, riders, roads, weights, insertion.EVERYWHERE)
         if v != NOBODY:
             note_drive(v, now_s, fleet, log)
             plans.insert(v, r, first, second, now_s, fleet, riders, roads)

@@ -22,7 +22,6 @@ from envs.transit.kernel.fleet import (
     FULL,
     LEFT,
     NOBODY,
-    PLAN,
     RATE,
     SEATS,
     Fleet,
@@ -179,15 +178,13 @@ def plan_stays(
         chargers: where, and the row of each vehicle's stay.
     """
     # Weights do not matter: at most one place begins when its charger is free.
-    begins, even = np.zeros(PLAN), np.ones(4)
+    even = np.ones(4)
     for v in who:
         r = chargers.stay_of[v]
         for i in range(fleet.length[v] + 1):
             if not _choose(v, i, now_s, fleet, riders, roads, chargers):
                 continue
-            _, first, second = insertion.best_place(
-                v, r, now_s, fleet, riders, roads, even, insertion.EVERYWHERE, np.inf, begins
-            )
+            _, first, second = insertion.best_place(v, r, now_s, fleet, riders, roads, even, insertion.EVERYWHERE)
             if first >= 0 and first == second:
                 plans.insert(v, r, first, second, now_s, fleet, riders, roads)
                 break

@@ -17,7 +17,7 @@ import numpy as np
 
 from envs.transit.kernel.battery_range import lasts_with
 from envs.transit.kernel.fleet import END, LEFT, NOBODY, PLACES, PLAN, SEATS, Fleet, Riders
-from envs.transit.kernel.jit import compiled, within
+from envs.transit.kernel.jit import compiled, inlined, within
 from envs.transit.kernel.plans import EPS, at_latest, is_pause, ready_s, serves
 from envs.transit.kernel.travel_times import TravelTimes, arrive
 
@@ -28,18 +28,13 @@ rider's ride, and the delay of other riders' arrivals."""
 EVERYWHERE, AT_THE_END = 0, 1
 """Allowed places in a plan: any two; or only after all other stops, so that no two parties share a vehicle."""
 
+SORTED = 32
+"""How many vehicles are searched in the order of their bounds, so that a low cost is found early; then any order."""
+
 
 @compiled
 def best_insertion(
-    r: int,
-    now_s: float,
-    fleet: Fleet,
-    riders: Riders,
-    roads: TravelTimes,
-    weights: np.ndarray,
-    mode: int,
-    begins: np.ndarray,
-    bounds: np.ndarray,
+    r: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, weights: np.ndarray, mode: int
 ) -> tuple[float, int, int, int]:
     """The cheapest feasible insertion of a request into all plans.
 
@@ -51,8 +46,6 @@ def best_insertion(
         roads: travel times.
         weights: of the cost, ``(4,)``, none negative.
         mode: `EVERYWHERE` or `AT_THE_END`.
-        begins: ``(PLAN,)``, to be overwritten.
-        bounds: ``(V,)``, to be overwritten.
 
     Returns:
         Cost, vehicle, and the stops before which to pick up and to drop off; vehicle -1 if there is none.
@@ -61,11 +54,9 @@ def best_insertion(
     column, speed, slot_s = roads.free_to_s[origin], roads.speed, roads.slot_s
     free_s = roads.free_s[origin, riders.destination[r]]
     direct_s = free_s / roads.fastest
-    best, vehicle, first, second = np.inf, NOBODY, -1, -1
     # A lower bound of every vehicle's cost: no vehicle is there sooner than by driving straight to the rider.
-    promising = NOBODY
+    who, bounds, count = np.empty(len(fleet.at), np.int64), np.empty(len(fleet.at)), 0
     for v in range(len(fleet.at)):
-        bounds[v] = np.inf
         if fleet.room[v, SEATS] < riders.size[r, SEATS] or fleet.room[v, PLACES] < riders.size[r, PLACES]:
             continue
         start_s = ready_s(v, now_s, fleet)
@@ -77,26 +68,28 @@ def best_insertion(
         bound = weights[WAIT] * max(0.0, to_s - riders.earliest_s[r]) + weights[RIDE] * direct_s
         if fleet.length[v] == 0:
             bound += weights[VEHICLE] * (column[fleet.at[v]] + free_s)
-        bounds[v] = bound
-        if promising == NOBODY or bound < bounds[promising]:
-            promising = v
-    if promising == NOBODY:
-        return best, vehicle, first, second
-    best, first, second = best_place(promising, r, now_s, fleet, riders, roads, weights, mode, best, begins)
-    if first >= 0:
-        vehicle = promising
-    for v in range(len(fleet.at)):
-        if bounds[v] >= best or v == promising:
-            continue
-        cost, i, j = best_place(v, r, now_s, fleet, riders, roads, weights, mode, best, begins)
-        if i >= 0:
-            best, vehicle, first, second = cost, v, i, j
-    return best, vehicle, first, second
+        who[count], bounds[count] = v, bound
+        count += 1
+    return _cheapest(who[:count], bounds, r, now_s, fleet, riders, roads, weights, mode)
 
 
 @compiled
-def best_place(  # noqa: PLR0912 (one search, its pruning conditions in order)
-    v: int,
+def best_place(
+    v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: TravelTimes, weights: np.ndarray, mode: int
+) -> tuple[float, int, int]:
+    """The cheapest feasible insertion of a request into the plan of vehicle ``v``.
+
+    Arguments and returned values as in `best_insertion`, but for the vehicle; stops -1 if there is none.
+    """
+    who, bounds = np.full(1, v, np.int64), np.full(1, -np.inf)
+    cost, _, first, second = _cheapest(who, bounds, r, now_s, fleet, riders, roads, weights, mode)
+    return cost, first, second
+
+
+@within
+def _cheapest(  # noqa: PLR0912, PLR0915 (one search, its pruning conditions in order)
+    who: np.ndarray,
+    bounds: np.ndarray,
     r: int,
     now_s: float,
     fleet: Fleet,
@@ -104,79 +97,85 @@ def best_place(  # noqa: PLR0912 (one search, its pruning conditions in order)
     roads: TravelTimes,
     weights: np.ndarray,
     mode: int,
-    best: float,
-    begins: np.ndarray,
-) -> tuple[float, int, int]:
-    """The cheapest places for a request in one plan.
+) -> tuple[float, int, int, int]:
+    """The cheapest insertion into the plans of some vehicles; ``bounds`` of their costs are not above these.
 
-    Args:
-        v: the vehicle.
-        r: the rider.
-        now_s: the present.
-        fleet: the state of all vehicles.
-        riders: the state of all riders.
-        roads: travel times.
-        weights: of the cost, ``(4,)``.
-        mode: `EVERYWHERE` or `AT_THE_END`.
-        best: only lower costs are searched for.
-        begins: ``(PLAN,)``, to be overwritten.
+    Both are reordered. At equal cost the most promising vehicle is taken, else the first of the fleet.
 
-    Returns:
-        Cost, and the stops before which to pick up and to drop off; infinite if there is nothing below ``best``.
+    One function searches all plans, and what it calls is inlined: passing all columns costs as much as a short search.
     """
-    count, ranged = fleet.length[v], fleet.battery[v, LEFT] < np.inf
-    found, first, second = np.inf, -1, -1
-    if count + 2 > PLAN:
-        return found, first, second
+    best, vehicle, first, second = np.inf, NOBODY, -1, -1
+    begins = np.empty(PLAN)
     row, column = roads.free_s[riders.origin[r]], roads.free_to_s[riders.origin[r]]
     direct_s = row[riders.destination[r]]
-    seats, places = fleet.room[v, SEATS] - riders.size[r, SEATS], fleet.room[v, PLACES] - riders.size[r, PLACES]
-    start = count if mode == AT_THE_END else 0
-    if mode == AT_THE_END and count >= 2 and is_pause(fleet.rider[v, count - 1], riders):
-        start -= 2  # before a break that is still to come
-    for i in range(max(start, 0), count + 1):
-        if i == 0:
-            if serves(v, now_s, fleet):
+    for n in range(len(who)):
+        if n < SORTED:
+            _bring_forward(n, who, bounds)
+        v = who[n]
+        limit = best
+        if v < vehicle and vehicle != who[0]:
+            limit = np.nextafter(best, np.inf)
+        count, ranged = fleet.length[v], fleet.battery[v, LEFT] < np.inf
+        if bounds[n] >= limit or count + 2 > PLAN:
+            continue
+        seats, places = fleet.room[v, SEATS] - riders.size[r, SEATS], fleet.room[v, PLACES] - riders.size[r, PLACES]
+        start = count if mode == AT_THE_END else 0
+        if mode == AT_THE_END and count >= 2 and is_pause(fleet.rider[v, count - 1], riders):
+            start -= 2  # before a break that is still to come
+        for i in range(max(start, 0), count + 1):
+            if i == 0:
+                if serves(v, now_s, fleet):
+                    continue
+                node, start_s = fleet.at[v], ready_s(v, now_s, fleet)
+                taken, wheeled = fleet.aboard[v, SEATS], fleet.aboard[v, PLACES]
+            else:
+                node, start_s = fleet.node[v, i - 1], fleet.leave_s[v, i - 1]
+                taken, wheeled = fleet.load[v, i - 1, SEATS], fleet.load[v, i - 1, PLACES]
+            soonest_s = start_s + column[node] / roads.fastest
+            wait_s = max(0.0, soonest_s - riders.earliest_s[r])
+            if soonest_s > riders.latest_s[r] + EPS or weights[WAIT] * wait_s >= limit:
+                break  # at later places it would only be later
+            if taken > seats or wheeled > places:
                 continue
-            node, start_s = fleet.at[v], ready_s(v, now_s, fleet)
-            taken, wheeled = fleet.aboard[v, SEATS], fleet.aboard[v, PLACES]
-        else:
-            node, start_s = fleet.node[v, i - 1], fleet.leave_s[v, i - 1]
-            taken, wheeled = fleet.load[v, i - 1, SEATS], fleet.load[v, i - 1, PLACES]
-        limit = min(best, found)
-        soonest_s = start_s + column[node] / roads.fastest
-        wait_s = max(0.0, soonest_s - riders.earliest_s[r])
-        if soonest_s > riders.latest_s[r] + EPS or weights[WAIT] * wait_s >= limit:
-            break  # at later places it would only be later
-        if taken > seats or wheeled > places:
-            continue
-        detour_s = column[node]  # driving added by the pick-up, if the plan goes on from there
-        if i < count:
-            detour_s += row[fleet.node[v, i]] - roads.free_s[node, fleet.node[v, i]]
-        least = weights[VEHICLE] * detour_s + weights[RIDE] * direct_s / roads.fastest
-        if least + weights[WAIT] * wait_s >= limit:
-            continue
-        to_s = arrive(start_s, column[node], roads.speed, roads.slot_s)
-        waited = weights[WAIT] * max(0.0, to_s - riders.earliest_s[r])
-        if to_s > riders.latest_s[r] + EPS:
-            break
-        if least + waited >= limit:
-            continue
-        begin_s = max(to_s, riders.earliest_s[r])
-        refused = np.int64(0)  # places of the drop-off for which the battery does not last, a bit each
-        while True:
-            cost, j = _best_drop(
-                v, r, i, node, begin_s, waited, detour_s, fleet, riders, roads, weights, limit, begins, refused
-            )
-            if j < 0 or not ranged or lasts_with(v, r, i, j, fleet, riders, roads):
+            detour_s = column[node]  # driving added by the pick-up, if the plan goes on from there
+            if i < count:
+                detour_s += row[fleet.node[v, i]] - roads.free_s[node, fleet.node[v, i]]
+            least = weights[VEHICLE] * detour_s + weights[RIDE] * direct_s / roads.fastest
+            if least + weights[WAIT] * wait_s >= limit:
+                continue
+            to_s = arrive(start_s, column[node], roads.speed, roads.slot_s)
+            waited = weights[WAIT] * max(0.0, to_s - riders.earliest_s[r])
+            if to_s > riders.latest_s[r] + EPS:
                 break
-            refused |= 1 << j
-        if j >= 0:
-            found, first, second = cost, i, j
-    return found, first, second
+            if least + waited >= limit:
+                continue
+            begin_s = max(to_s, riders.earliest_s[r])
+            refused = np.int64(0)  # places of the drop-off for which the battery does not last, a bit each
+            while True:
+                cost, j = _best_drop(
+                    v, r, i, node, begin_s, waited, detour_s, fleet, riders, roads, weights, limit, begins, refused
+                )
+                if j < 0 or not ranged or lasts_with(v, r, i, j, fleet, riders, roads):
+                    break
+                refused |= 1 << j
+            if j >= 0:
+                limit = best = cost
+                vehicle, first, second = v, i, j
+    return best, vehicle, first, second
 
 
-@within
+@inlined
+def _bring_forward(n: int, who: np.ndarray, bounds: np.ndarray) -> None:
+    """Exchange the vehicle at place ``n`` for that with the lowest bound from there on."""
+    lowest = n
+    for m in range(n + 1, len(who)):
+        if bounds[m] < bounds[lowest]:
+            lowest = m
+    who[n], who[lowest] = who[lowest], who[n]
+    bounds[n], bounds[lowest] = bounds[lowest], bounds[n]
+
+
+@inlined
 def _best_drop(
     v: int,
     r: int,
@@ -231,7 +230,7 @@ def _best_drop(
     return best, found
 
 
-@within
+@inlined
 def _leave(v: int, k: int, arrive_s: float, fleet: Fleet, riders: Riders, begins: np.ndarray) -> float:
     """Time at which a vehicle that arrives at ``arrive_s`` leaves stop ``k``; sets ``begins[k]`` of a pick-up."""
     other = fleet.rider[v, k]
@@ -241,7 +240,7 @@ def _leave(v: int, k: int, arrive_s: float, fleet: Fleet, riders: Riders, begins
     return begins[k] + riders.board_s[other]
 
 
-@within
+@inlined
 def _too_long(v: int, k: int, first: int, arrive_s: float, fleet: Fleet, riders: Riders, begins: np.ndarray) -> bool:
     """Whether a ride that ends at stop ``k`` breaks its promise; pick-ups from ``first`` on begin at ``begins``."""
     other, mate = fleet.rider[v, k], fleet.mate[v, k]
@@ -252,7 +251,7 @@ def _too_long(v: int, k: int, first: int, arrive_s: float, fleet: Fleet, riders:
     return arrive_s - begin_s > at_latest(riders.limit_s[other], planned_s) + EPS
 
 
-@within
+@inlined
 def _delay(
     v: int,
     r: int,

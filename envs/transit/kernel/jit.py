@@ -20,3 +20,6 @@ compiled = njit(cache=True, no_cfunc_wrapper=True)
 
 within = njit(cache=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)
 """Decorator of functions that only compiled functions call."""
+
+inlined = njit(cache=True, no_cfunc_wrapper=True, no_cpython_wrapper=True, inline="always")
+"""Decorator of functions that are put into the code of the compiled functions that call them."""

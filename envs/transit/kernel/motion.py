@@ -28,7 +28,6 @@ from envs.transit.kernel.fleet import (
     LEFT,
     NOBODY,
     PLACES,
-    PLAN,
     REFUSED,
     SEATS,
     UNKNOWN,
@@ -208,13 +207,11 @@ def answer(
     roads: TravelTimes,
     weights: np.ndarray,
     mode: int,
-    begins: np.ndarray,
-    bounds: np.ndarray,
     log: Log,
 ) -> bool:
     """Promise a request to a vehicle, or refuse it. All vehicles must have been moved up to ``now_s``."""
     write(log, now_s, events.REQUESTED, NOBODY, r, riders.origin[r], 0.0, 0)
-    _, v, first, second = insertion.best_insertion(r, now_s, fleet, riders, roads, weights, mode, begins, bounds)
+    _, v, first, second = insertion.best_insertion(r, now_s, fleet, riders, roads, weights, mode)
     if v == NOBODY:
         riders.state[r] = REFUSED
         reason = events.TOO_LATE if fits_somewhere(r, fleet, riders) else events.TOO_LARGE
@@ -283,7 +280,7 @@ def run(
         log: with room for `EVENT_ROWS` rows a rider concerned, two a vehicle, and those of `breakdowns`.
         actual: actual travel times; None: those that the dispatcher knows.
     """
-    begins, bounds, mine = np.zeros(PLAN), np.zeros(len(fleet.at)), weights.copy()
+    mine = weights.copy()
     count, vehicles = len(riders.origin), len(fleet.at)
     for k in range(len(agenda)):
         now_s = agenda_s[k]
@@ -295,10 +292,10 @@ def run(
         elif r >= count:
             if actual is not None:  # the driver reports when it will be at the next corner
                 unforeseen.reach(r - count, np.inf, fleet, riders, roads, actual)
-            breakdowns.break_down(r - count, now_s, fleet, riders, roads, weights, anew, begins, bounds, log)
+            breakdowns.break_down(r - count, now_s, fleet, riders, roads, weights, anew, log)
         elif r >= 0:
             mine[insertion.WAIT] = weights[insertion.WAIT] * urgency[riders.origin[r]]
-            answer(r, now_s, fleet, riders, roads, mine, mode, begins, bounds, log)
+            answer(r, now_s, fleet, riders, roads, mine, mode, log)
         else:
             withdraw(-1 - r, now_s, fleet, riders, roads, log)
     move_all(until_s, fleet, riders, roads, log, actual)
@@ -333,7 +330,7 @@ def reassign(
         urgency: factor on the weight of a wait, by origin, ``(N,)``.
         log: with room for three rows a rider.
     """
-    begins, bounds, mine = np.zeros(PLAN), np.zeros(len(fleet.at)), weights.copy()
+    mine = weights.copy()
     for r in who:
         v = riders.vehicle[r]
         if riders.begin_s[r] <= now_s + lock_s or _needs(v, r, fleet, riders, roads):
@@ -343,9 +340,7 @@ def reassign(
         note_drive(v, now_s, fleet, log)
         plans.remove(v, r, now_s, fleet, riders, roads)
         mine[insertion.WAIT] = weights[insertion.WAIT] * urgency[riders.origin[r]]
-        _, other, first, second = insertion.best_insertion(
-            r, now_s, fleet, riders, roads, mine, insertion.EVERYWHERE, begins, bounds
-        )
+        _, other, first, second = insertion.best_insertion(r, now_s, fleet, riders, roads, mine, insertion.EVERYWHERE)
         if other == NOBODY:  # through rounding, or because the old pick-up had to be later than wanted
             plans.insert(v, r, pick, drop - 1, now_s, fleet, riders, roads)
             fleet.floor_s[v, pick] = floor_s

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.transit.kernel import driver_breaks, insertion, plans
-from envs.transit.kernel.fleet import NOBODY, PLAN, Fleet, Riders
+from envs.transit.kernel.fleet import NOBODY, Fleet, Riders
 from envs.transit.kernel.travel_times import TravelTimes
 
 
@@ -78,10 +78,8 @@ class Breaks:
         """Put a break where nobody is aboard and no promise is broken into a plan; returns whether it fits."""
         r, fleet = int(self.row_of[v]), self._fleet
         riders.origin[r] = riders.destination[r] = fleet.at[v]
-        even, begins = np.ones(4), np.zeros(PLAN)
-        _, first, second = insertion.best_place(
-            v, r, now_s, fleet, riders, roads, even, insertion.EVERYWHERE, np.inf, begins
-        )
+        even = np.ones(4)
+        _, first, second = insertion.best_place(v, r, now_s, fleet, riders, roads, even, insertion.EVERYWHERE)
         if first < 0 or first != second:
             return False
         plans.insert(v, r, first, second, now_s, fleet, riders, roads)

@@ -128,7 +128,6 @@ class LiveFleet:
         self._margin_s, held = promise.margin_s, promise.held
         self._anew = np.array([held.wait_s, held.ride_factor, held.ride_allowance_s])
         self._free = list(range(SLOTS - 1, 0, -1))
-        self._begins, self._bounds = np.zeros(PLAN), np.zeros(len(self.fleet.at))
 
     def look(self, now_s: float) -> None:
         """Move every vehicle to where it should be by now."""
@@ -172,9 +171,9 @@ class LiveFleet:
         weights[insertion.WAIT] *= self.urgency[trip.origin]
         state = self.fleet, self.riders, self.roads, weights, insertion.EVERYWHERE
         if vehicle is None:
-            cost, v, i, j = insertion.best_insertion(0, now_s, *state, self._begins, self._bounds)
+            cost, v, i, j = insertion.best_insertion(0, now_s, *state)
         else:
-            cost, i, j = insertion.best_place(vehicle, 0, now_s, *state, np.inf, self._begins)
+            cost, i, j = insertion.best_place(vehicle, 0, now_s, *state)
             v = vehicle if i >= 0 else NOBODY
         if v == NOBODY:
             return None
@@ -407,7 +406,7 @@ class LiveFleet:
     def break_down(self, v: int, now_s: float) -> dict[int, str]:
         """A vehicle is out of service; returns its riders' outcomes: slot → ``kept``, ``anew`` or ``stranded``."""
         log = events.new_log(breakdowns.EVENT_ROWS * PLAN + len(self.fleet.at) + 3)
-        state = self.fleet, self.riders, self.roads, self.weights, self._anew, self._begins, self._bounds
+        state = self.fleet, self.riders, self.roads, self.weights, self._anew
         breakdowns.break_down(v, now_s, *state, log)
         names = {(events.HANDED_OVER, events.KEPT): "kept", (events.HANDED_OVER, events.ANEW): "anew"}
         names[events.STRANDED, 0] = "stranded"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from envs.transit.kernel import insertion, journal, motion, plans
-from envs.transit.kernel.fleet import ABOARD, ARRIVED, NOBODY, PLAN, SEATS, WAITING
+from envs.transit.kernel.fleet import ABOARD, ARRIVED, NOBODY, SEATS, WAITING
 from envs.transit.kernel.travel_times import arrive
 from envs.transit.record import events
 from envs.transit.referee.play import TAIL_S, start
@@ -91,7 +91,6 @@ class StreetService(WatchedService):
         self._sent: dict[int, str] = {}
         self._waits = np.ones(vehicles, bool)  # has not moved since it became idle
         self._driven_m = np.zeros(vehicles)
-        self._scratch = np.zeros(PLAN), np.zeros(vehicles)
 
     def close(self) -> None:
         """End SUMO."""
@@ -209,7 +208,7 @@ class StreetService(WatchedService):
         before_s, mine = self.riders.begin_s.copy(), self._weights.copy()
         mine[insertion.WAIT] *= urgency[self.riders.origin[r]]
         state = self.fleet, self.riders, self.roads
-        motion.answer(r, now_s, *state, mine, self._mode, *self._scratch, self.log)
+        motion.answer(r, now_s, *state, mine, self._mode, self.log)
         self._note(r, before_s)
         if self.riders.state[r] == WAITING:
             v = int(self.riders.vehicle[r])

@@ -8,7 +8,7 @@ import pytest
 from agents import make_controller
 from envs.core.env import make_loop
 from envs.transit.kernel import batch, insertion, motion
-from envs.transit.kernel.fleet import NOBODY, PLAN, REFUSED, WAITING
+from envs.transit.kernel.fleet import NOBODY, REFUSED, WAITING
 from envs.transit.record import events
 from tests.envs.transit import brute
 from tests.envs.transit.small import crowd, garage, town
@@ -24,9 +24,9 @@ def scene(seed, asked=3, vehicles=3):
         crowd(rng, roads, 12, until_s=200.0, booked=0.0, wait_s=900.0),
         garage(rng, roads, vehicles, seats=6),
     )
-    begins, bounds, log, now = np.zeros(PLAN), np.zeros(vehicles), events.new_log(500), 200.0
+    log, now = events.new_log(500), 200.0
     for r in range(12 - asked):
-        motion.answer(r, now, fleet, riders, roads, WEIGHTS, insertion.EVERYWHERE, begins, bounds, log)
+        motion.answer(r, now, fleet, riders, roads, WEIGHTS, insertion.EVERYWHERE, log)
     return np.arange(12 - asked, 12), now, fleet, riders, roads
 
 
@@ -68,7 +68,6 @@ def test_pairs_are_all_that_fit_and_cost_what_one_after_the_other_does(seed):
     asked, now, fleet, riders, roads = scene(seed)
     wait = np.linspace(0.5, 2.0, len(asked))
     found = {(v, who): price for v, who, price in batch.trips(asked, now, fleet, riders, roads, WEIGHTS, wait)}
-    begins = np.zeros(PLAN)
     for v, (a, b) in itertools.product(range(len(fleet.at)), itertools.permutations(range(len(asked)), 2)):
         alone, copies = (type(whole)(*(column.copy() for column in whole)) for whole in (fleet, riders))
         price = 0.0
@@ -76,8 +75,8 @@ def test_pairs_are_all_that_fit_and_cost_what_one_after_the_other_does(seed):
             weights = WEIGHTS.copy()
             weights[insertion.WAIT] = wait[k]
             usual = now, alone, copies, roads, weights
-            price += insertion.best_place(v, int(asked[k]), *usual, insertion.EVERYWHERE, np.inf, begins)[0]
-            batch.give(int(asked[k]), v, *usual, begins)
+            price += insertion.best_place(v, int(asked[k]), *usual, insertion.EVERYWHERE)[0]
+            batch.give(int(asked[k]), v, *usual)
         expected = pytest.approx(price, abs=1e-9) if np.isfinite(price) else None
         assert found.get((v, (int(asked[a]), int(asked[b])))) == expected
 

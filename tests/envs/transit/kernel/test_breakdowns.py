@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from agents import make_controller
 from envs.core.env import make_loop
 from envs.transit.kernel import breakdowns, insertion, motion
-from envs.transit.kernel.fleet import ABOARD, PLAN, STRANDED, WAITING
+from envs.transit.kernel.fleet import ABOARD, STRANDED, WAITING
 from envs.transit.record import events, promises
 from envs.transit.record.events import new_log
 from tests.envs.transit import brute
@@ -26,17 +26,16 @@ def test_after_a_breakdown_every_plan_still_keeps_its_promises(seed, slots):
     rng = np.random.default_rng(seed)
     roads = town(rng, slots=slots)
     riders, fleet, log = crowd(rng, roads, 25), garage(rng, roads, 3), new_log(9000)
-    begins, bounds = np.zeros(PLAN), np.zeros(3)
     for r in range(25):
         now = riders.known_s[r]
         motion.move_all(now, fleet, riders, roads, log, None)
-        motion.answer(r, now, fleet, riders, roads, WEIGHTS, insertion.EVERYWHERE, begins, bounds, log)
+        motion.answer(r, now, fleet, riders, roads, WEIGHTS, insertion.EVERYWHERE, log)
         if rng.random() < 0.2:
             v = int(rng.integers(3))
             waited = riders.latest_s.copy()
             known = {int(x) for x in fleet.rider[v, : fleet.length[v]]}
             first = log.used[0]
-            breakdowns.break_down(v, now, fleet, riders, roads, WEIGHTS, ANEW, begins, bounds, log)
+            breakdowns.break_down(v, now, fleet, riders, roads, WEIGHTS, ANEW, log)
             rows = slice(first, log.used[0])
             kept = log.rider[rows][(log.kind[rows] == events.HANDED_OVER) & (log.load[rows] == events.KEPT)]
             set_down = log.rider[rows][log.kind[rows] == events.SET_DOWN]

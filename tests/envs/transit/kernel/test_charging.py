@@ -11,7 +11,7 @@ from envs.core.env import make_loop
 from envs.transit import kpis
 from envs.transit.kernel import breakdowns, charging, driver_breaks, insertion, motion, plans
 from envs.transit.kernel.charging import Chargers
-from envs.transit.kernel.fleet import FULL, LEFT, NOBODY, PLAN, WAITING, new_fleet, new_riders
+from envs.transit.kernel.fleet import FULL, LEFT, NOBODY, WAITING, new_fleet, new_riders
 from envs.transit.kernel.travel_times import travel_times_of
 from envs.transit.matrices import Matrices
 from envs.transit.record import events, promises
@@ -49,7 +49,7 @@ class Services:
         driver_breaks.plan_breaks(self.fleet, self.riders, self.roads, self.breaks)
         self.riders, self.stay_of = charging.with_stays(self.riders, self.fleet)
         self.state = self.fleet, self.riders, self.roads
-        self.log, self.begins, self.bounds = new_log(9000), np.zeros(PLAN), np.zeros(vehicles)
+        self.log = new_log(9000)
 
     def agenda(self):
         """Moments and what happens then: a rider asks (r) or withdraws (-1 - r)."""
@@ -90,12 +90,11 @@ def test_the_best_insertion_is_the_best_of_all_within_range(seed, vehicles, slot
             all_of.check(now)
             continue
         expected, *_ = brute.best(r, now, *all_of.state, WEIGHTS)
-        free = insertion.EVERYWHERE, all_of.begins, all_of.bounds
-        found = insertion.best_insertion(r, now, *all_of.state, WEIGHTS, *free)
+        found = insertion.best_insertion(r, now, *all_of.state, WEIGHTS, insertion.EVERYWHERE)
         assert (found[1] == NOBODY) == (expected == np.inf)
         if found[1] != NOBODY:
             assert found[0] == pytest.approx(expected, abs=1e-5)
-        motion.answer(r, now, fleet, riders, roads, WEIGHTS, *free, all_of.log)
+        motion.answer(r, now, fleet, riders, roads, WEIGHTS, insertion.EVERYWHERE, all_of.log)
         all_of.check(now)
     motion.move_all(1e6, *all_of.state, all_of.log, None)
     found = kpis.indicators(
@@ -114,14 +113,14 @@ def test_no_battery_ends_by_a_breakdown_either(seed, vehicles):
         all_of.around(now)
         if all_of.rng.random() < 0.15:
             v = int(all_of.rng.integers(vehicles))
-            more = WEIGHTS, ANEW, all_of.begins, all_of.bounds, all_of.log
+            more = WEIGHTS, ANEW, all_of.log
             breakdowns.break_down(v, now, *all_of.state, *more)
             breakdowns.repair(v, int(all_of.fleet.at[v]), now, all_of.fleet, all_of.log)
             assert all_of.fleet.battery[v, LEFT] == all_of.fleet.battery[v, FULL]
         elif r < 0:
             motion.withdraw(-1 - r, now, *all_of.state, all_of.log)
         else:
-            how = WEIGHTS, insertion.EVERYWHERE, all_of.begins, all_of.bounds, all_of.log
+            how = WEIGHTS, insertion.EVERYWHERE, all_of.log
             motion.answer(r, now, *all_of.state, *how)
         all_of.check(now)
     motion.move_all(1e6, *all_of.state, all_of.log, None)
@@ -159,8 +158,7 @@ TO_THE_END = [0], [9], [0.0], [0.0], [600.0], [540.0], [900.0], [[1, 0]]
 @pytest.mark.parametrize(("left_m", "promised"), [(9000.0, True), (8999.0, False)])
 def test_who_could_not_come_back_to_a_charger_is_not_promised(left_m, promised):
     fleet, riders, _, roads = on_a_street(left_m, TO_THE_END)
-    begins, bounds = np.zeros(PLAN), np.zeros(1)
-    found = insertion.best_insertion(0, 0.0, fleet, riders, roads, WEIGHTS, insertion.EVERYWHERE, begins, bounds)
+    found = insertion.best_insertion(0, 0.0, fleet, riders, roads, WEIGHTS, insertion.EVERYWHERE)
     assert (found[1] == 0) is promised
 
 

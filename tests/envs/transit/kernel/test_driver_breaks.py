@@ -9,7 +9,7 @@ from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.transit.kernel import driver_breaks, insertion, motion
-from envs.transit.kernel.fleet import NOBODY, PLAN, new_fleet, new_riders
+from envs.transit.kernel.fleet import NOBODY, new_fleet, new_riders
 from envs.transit.record import events, promises
 from envs.transit.record.events import new_log, rows
 from tests.envs.transit import brute
@@ -33,7 +33,7 @@ def test_the_best_insertion_is_the_best_of_all_around_breaks(seed, vehicles, slo
     fleet.shift_s[:, 1] += 500.0
     riders = driver_breaks.with_breaks(crowd(rng, roads, 20), fleet, breaks)
     driver_breaks.plan_breaks(fleet, riders, roads, breaks)
-    log, begins, bounds = new_log(3000), np.zeros(PLAN), np.zeros(vehicles)
+    log = new_log(3000)
     times = np.concatenate([riders.known_s[:20], riders.cancel_s[:20]])
     who = np.concatenate([np.arange(20), -1 - np.arange(20)])
     for k in np.argsort(times, kind="stable"):
@@ -48,11 +48,11 @@ def test_the_best_insertion_is_the_best_of_all_around_breaks(seed, vehicles, slo
             motion.withdraw(-1 - r, now, fleet, riders, roads, log)
             continue
         expected, *_ = brute.best(r, now, fleet, riders, roads, WEIGHTS)
-        found = insertion.best_insertion(r, now, fleet, riders, roads, WEIGHTS, insertion.EVERYWHERE, begins, bounds)
+        found = insertion.best_insertion(r, now, fleet, riders, roads, WEIGHTS, insertion.EVERYWHERE)
         assert (found[1] == NOBODY) == (expected == np.inf)
         if found[1] != NOBODY:
             assert found[0] == pytest.approx(expected, abs=1e-5)
-        motion.answer(r, now, fleet, riders, roads, WEIGHTS, insertion.EVERYWHERE, begins, bounds, log)
+        motion.answer(r, now, fleet, riders, roads, WEIGHTS, insertion.EVERYWHERE, log)
         for v in range(vehicles):
             assert brute.play(v, brute.stops_of(v, fleet), now, fleet, riders, roads) is not None
     motion.move_all(1e6, fleet, riders, roads, log, None)

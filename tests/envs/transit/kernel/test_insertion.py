@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.transit.kernel import insertion, motion, plans, travel_times
-from envs.transit.kernel.fleet import NOBODY, PLAN, new_fleet, new_riders
+from envs.transit.kernel.fleet import NOBODY, new_fleet, new_riders
 from envs.transit.record.events import new_log
 from tests.envs.transit import brute
 from tests.envs.transit.small import crowd, garage, street, town
@@ -15,8 +15,7 @@ WEIGHTS = np.array([1.0, 1.0, 0.5, 0.5])
 
 
 def asked(r, now, fleet, riders, roads, weights=WEIGHTS, mode=insertion.EVERYWHERE):
-    begins, bounds = np.zeros(PLAN), np.zeros(len(fleet.at))
-    return insertion.best_insertion(r, now, fleet, riders, roads, weights, mode, begins, bounds)
+    return insertion.best_insertion(r, now, fleet, riders, roads, weights, mode)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
@@ -48,6 +47,31 @@ def test_the_best_insertion_is_the_best_of_all(seed, vehicles, slots, weighing):
             for other in range(vehicles):
                 plan = brute.stops_of(other, fleet)
                 assert brute.play(other, plan, now, fleet, riders, roads) is not None
+
+
+def test_a_large_fleet_is_searched_to_the_end():
+    """More vehicles than are searched in the order of their bounds: the cheapest of all, the first of equals."""
+    rng = np.random.default_rng(7)
+    roads = town(rng, slots=2)
+    vehicles, count = 2 * insertion.SORTED, 200
+    riders, fleet = crowd(rng, roads, count), garage(rng, roads, vehicles)
+    log, equals = new_log(5000), 0
+    for r in np.argsort(riders.known_s, kind="stable"):
+        now = riders.known_s[r]
+        motion.move_all(now, fleet, riders, roads, log, None)
+        state = now, fleet, riders, roads, WEIGHTS, insertion.EVERYWHERE
+        each = np.array([insertion.best_place(v, r, *state)[0] for v in range(vehicles)])
+        cost, v, i, j = insertion.best_insertion(r, *state)
+        assert cost == each.min()
+        if v == NOBODY:
+            continue
+        assert (cost, i, j) == insertion.best_place(v, r, *state)
+        first = int(each.argmin())
+        equals += (each == cost).sum() > 1
+        assert v == first or fleet.at[v] != fleet.at[first], "who stands elsewhere may have looked more promising"
+        plans.insert(v, r, i, j, now, fleet, riders, roads)
+        riders.state[r] = 1
+    assert equals > 5
 
 
 def test_pooling_a_rider_on_the_way_by_hand():

@@ -11,7 +11,7 @@ from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.transit import kpis
 from envs.transit.kernel import breakdowns, insertion, motion, plans
-from envs.transit.kernel.fleet import NOBODY, PLAN, WAITING, new_fleet, new_riders
+from envs.transit.kernel.fleet import NOBODY, WAITING, new_fleet, new_riders
 from envs.transit.kernel.unforeseen import SAMPLES, factors
 from envs.transit.network import load_site
 from envs.transit.record import events, promises
@@ -51,7 +51,7 @@ def test_no_decision_breaks_a_promise_or_makes_a_late_one_later(seed, vehicles, 
     rng = np.random.default_rng(seed)
     roads = town(rng, slots=slots)
     riders, fleet, log = crowd(rng, roads, 30, until_s=2400.0), garage(rng, roads, vehicles), new_log(9000)
-    unknown, begins, bounds = streets(rng, fleet, riders), np.zeros(PLAN), np.zeros(vehicles)
+    unknown = streets(rng, fleet, riders)
     times = np.concatenate([riders.known_s, riders.cancel_s])
     who = np.concatenate([np.arange(30), -1 - np.arange(30)])
     for k in np.argsort(times, kind="stable"):
@@ -67,7 +67,7 @@ def test_no_decision_breaks_a_promise_or_makes_a_late_one_later(seed, vehicles, 
             nothing_is_worse(before, lateness(now, fleet, riders, roads))
             continue
         expected, *_ = brute.best(r, now, fleet, riders, roads, WEIGHTS)
-        usual = roads, WEIGHTS, insertion.EVERYWHERE, begins, bounds
+        usual = roads, WEIGHTS, insertion.EVERYWHERE
         cost, v, _, _ = insertion.best_insertion(r, now, fleet, riders, *usual)
         assert (v == NOBODY) == (expected == np.inf)
         assert v == NOBODY or cost == pytest.approx(expected, abs=1e-5)
@@ -82,7 +82,7 @@ def test_no_decision_breaks_a_promise_or_makes_a_late_one_later(seed, vehicles, 
             before, v = lateness(now, fleet, riders, roads), int(rng.integers(vehicles))
             concerned = set(fleet.rider[v, : fleet.length[v]].tolist())
             unknown.there_s[v] = np.inf
-            breakdowns.break_down(v, now, fleet, riders, roads, WEIGHTS, ANEW, begins, bounds, log)
+            breakdowns.break_down(v, now, fleet, riders, roads, WEIGHTS, ANEW, log)
             nothing_is_worse(before, lateness(now, fleet, riders, roads), concerned)
             breakdowns.repair(v, int(fleet.at[v]), now, fleet, log)
     motion.move_all(1e6, fleet, riders, roads, log, unknown)
@@ -103,9 +103,7 @@ def alone(factor, slots=1):
 
 def answer(r, now, roads, riders, fleet, unknown, log):
     motion.move_all(now, fleet, riders, roads, log, unknown)
-    return motion.answer(
-        *(r, now, fleet, riders, roads, WEIGHTS, insertion.EVERYWHERE, np.zeros(PLAN), np.zeros(1), log)
-    )
+    return motion.answer(r, now, fleet, riders, roads, WEIGHTS, insertion.EVERYWHERE, log)
 
 
 def test_what_the_dispatcher_learns_by_hand():
