@@ -15,8 +15,8 @@ import sqlalchemy as sql
 
 from envs.core.errors import CityloopError
 from envs.core.files import Held, hold
+from serving.booking.connection import file_of
 from serving.booking.database import database_of
-from serving.booking.store import file_of
 from serving.config import ServiceConfig
 
 LOCK = "service.lock"

@@ -52,9 +52,15 @@ class Fragment:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a remote runner sends instead of fragments if its plants cannot be used: the sentence of the error."""
+    """What a remote runner sends instead of fragments if it cannot go on.
+
+    Attributes:
+        sentence: of the error, if its plants cannot be used; otherwise the trace of a defect.
+        defect: whether it is one.
+    """
 
     sentence: str
+    defect: bool = False
 
     def __len__(self) -> int:
         return 0

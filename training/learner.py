@@ -235,7 +235,7 @@ class CooperativeLearner(PPOTorchLearner):
         fragments = training_data.episodes
         for each in fragments:
             if isinstance(each, Refusal):
-                raise CityloopError(each.sentence)
+                raise RuntimeError(each.sentence) if each.defect else CityloopError(each.sentence)
         decisions = sum(fragment.decisions for fragment in fragments)
         groups = self.rows(fragments)
         parts = max(1, round(decisions / self.settings.minibatch))

@@ -7,6 +7,7 @@ that the simulators of one half step while the policy decides for the other.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -280,22 +281,24 @@ class BatchedRunner(EnvRunner, Checkpointable):
         assert self.module is not None
 
     def sample(self, **_: Any) -> list[Fragment] | list[Refusal]:
-        """One fragment of every track. A remote runner whose plants cannot be used sends the reason instead.
+        """One fragment of every track. A remote runner that cannot go on sends the reason instead.
 
         RLlib would restart a remote runner that raises an error again and again, and keep the reason to itself.
 
         Raises:
             CityloopError: if the plants of this process cannot be used.
+            Exception: any other that they raise in this process.
         """
         try:
             return self._sample()
-        except CityloopError as error:
+        except Exception as error:
             if not self.worker_index:
                 raise
             whole = self.config.total_train_batch_size  # RLlib would ask again until it has as many steps
             self.metrics.log_value(NUM_ENV_STEPS_SAMPLED, whole, reduce="sum")
             self.metrics.log_value(NUM_ENV_STEPS_SAMPLED_LIFETIME, whole, reduce="lifetime_sum")
-            return [Refusal(str(error))]
+            usual = isinstance(error, CityloopError)
+            return [Refusal(str(error)) if usual else Refusal(traceback.format_exc(), defect=True)]
 
     def _sample(self) -> list[Fragment]:
         length, scale = int(self.config.rollout_fragment_length), self.config.env_config["reward_scale"]

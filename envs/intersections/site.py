@@ -387,7 +387,10 @@ class SignalSite(Site):
         return self.held_green_s(junction, old, new) + self.without_green_s(junction, old, new)
 
     def without_green_s(self, junction: Junction, old: int, new: int) -> int:
-        """Seconds of a change that vehicles lose: yellow and all-red, without the green that they are held."""
+        """Seconds of a change without the green that vehicles are held: yellow and all-red.
+
+        Vehicles lose that much, unless the stages differ in their walks only: their all-red is as long as people walk.
+        """
         return self.yellow_s(junction, old, new) + self.all_red_s(junction, old, new)
 
     def longest_intergreen_s(self, junction: Junction) -> int:

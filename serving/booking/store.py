@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import orjson
 import sqlalchemy as sql
 
 from envs.core.errors import CityloopError
+from serving.booking.connection import durable, file_of, identity, patience, reason_of
 from serving.booking.tables import (
     ANSWERS,
     BATTERIES,
@@ -32,6 +32,9 @@ from serving.booking.tables import (
     STOPS,
     TABLES,
     URGENCIES,
+    create_indexes,
+    create_tables,
+    difference_of,
 )
 from serving.refusals import Busy
 
@@ -39,19 +42,6 @@ LOGGER = logging.getLogger("cityloop.serving")
 
 OPEN = ("confirmed", "aboard")
 """States of a booking that is not over."""
-
-BUSY_S = 10
-"""Seconds that one process waits for another to finish writing, and for a server to answer."""
-
-_LIBPQ = {"connect_timeout": BUSY_S, "tcp_user_timeout": 1000 * BUSY_S}
-
-PATIENCE: Mapping[str, Mapping[str, Any]] = {
-    "pysqlite": {"timeout": BUSY_S},
-    "psycopg": _LIBPQ,
-    "psycopg2": _LIBPQ,
-    "pymysql": {"connect_timeout": BUSY_S, "read_timeout": BUSY_S, "write_timeout": BUSY_S},
-}
-"""Options of database drivers for `BUSY_S`, where a URL does not set them; other drivers use their own defaults."""
 
 AGAIN_S = 5.0
 """Seconds until a request may be sent again after the database could not be used."""
@@ -202,17 +192,17 @@ class BookingStore:
         self._file = file_of(where)
         lite = self._file is not None
         try:
-            self._engine = sql.create_engine(where, connect_args=_patience(where), pool_pre_ping=not lite)
+            self._engine = sql.create_engine(where, connect_args=patience(where), pool_pre_ping=not lite)
             if lite:
-                sql.event.listen(self._engine, "connect", _durable)
-            _create_tables(self._engine)
-            self._opened = _identity(self._file)
-            unlike = _unlike(self._engine)
+                sql.event.listen(self._engine, "connect", durable)
+            create_tables(self._engine)
+            self._opened = identity(self._file)
+            unlike = difference_of(self._engine)
             if unlike is None:
-                _create_indexes(self._engine)
+                create_indexes(self._engine)
                 self._begin()
         except (sql.exc.SQLAlchemyError, ModuleNotFoundError) as error:
-            raise self.refused(_reason(error)) from None
+            raise self.refused(reason_of(error)) from None
         except (ValueError, TypeError, AttributeError, OSError) as error:  # of the driver, which may quote a secret
             raise self.refused(f"its driver does not take the URL's options, {type(error).__name__}") from None
         if unlike is not None:
@@ -231,7 +221,7 @@ class BookingStore:
 
     @contextmanager
     def _using(self, begin: Callable[[], AbstractContextManager[sql.Connection]]) -> Iterator[sql.Connection]:
-        if _identity(self._file) != self._opened:  # SQLite would go on writing to a file that has been removed
+        if identity(self._file) != self._opened:  # SQLite would go on writing to a file that has been removed
             self._fail(f"{self._file} was moved, removed or replaced: put it back, or start the service anew")
             raise StoreUnusable
         try:
@@ -240,7 +230,7 @@ class BookingStore:
         except (sql.exc.IntegrityError, sql.exc.DataError):
             raise  # the data are wrong, and trying again would not help
         except (sql.exc.DatabaseError, sql.exc.InterfaceError, sql.exc.TimeoutError) as error:
-            self._fail(_reason(error))
+            self._fail(reason_of(error))
             raise StoreUnusable from None
 
     def _fail(self, why: str) -> None:
@@ -408,83 +398,3 @@ class BookingStore:
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
-
-
-def _create_tables(engine: sql.Engine) -> None:
-    """Create the missing tables, however many processes do so at the same time.
-
-    Raises:
-        SQLAlchemyError: if they cannot be created.
-    """
-    engine.connect().close()
-    before: set[str] | None = None
-    while True:
-        try:
-            TABLES.create_all(engine)
-        except sql.exc.DatabaseError:
-            there = set(sql.inspect(engine).get_table_names())
-            if there == before:
-                raise
-            before = there  # another process has created some meanwhile
-        else:
-            return
-
-
-def _create_indexes(engine: sql.Engine) -> None:
-    """Create the indexes that are missing where a process was killed between a table and its index.
-
-    Raises:
-        SQLAlchemyError: if they cannot be created.
-    """
-    for table in TABLES.sorted_tables:
-        for index in table.indexes:
-            try:
-                index.create(engine, checkfirst=True)
-            except sql.exc.DatabaseError:
-                if not sql.inspect(engine).has_index(table.name, str(index.name)):
-                    raise  # else another process has just created it
-
-
-def _unlike(engine: sql.Engine) -> str | None:
-    """Difference of the tables from those of this version; None if there is none. Other tables may stay."""
-    looked = sql.inspect(engine)
-    for table in TABLES.sorted_tables:
-        columns = {column["name"]: column for column in looked.get_columns(table.name)}
-        for name in table.c.keys() - columns.keys():
-            return f"its table {table.name} is of another version: it has no column {name}"
-        for name, column in columns.items():
-            if name not in table.c and not column["nullable"] and column["default"] is None:
-                return f"its table {table.name} is of another version: its column {name} must be given"
-    return None
-
-
-def file_of(url: sql.URL) -> Path | None:
-    """File of a database; None if a server keeps it."""
-    return Path(url.database).absolute() if url.get_backend_name() == "sqlite" and url.database else None
-
-
-def _patience(url: sql.URL) -> dict[str, Any]:
-    """Options of a driver for waiting times."""
-    return {name: value for name, value in PATIENCE.get(url.get_driver_name(), {}).items() if name not in url.query}
-
-
-def _reason(error: Exception) -> str:
-    """The database's own error, in a line."""
-    return str(getattr(error, "orig", None) or error).splitlines()[0]
-
-
-def _identity(file: Path | None) -> tuple[int, int] | None:
-    """Identity of the file at a path, independent of its name; None: there is none."""
-    try:
-        found = None if file is None else file.stat()
-    except OSError:
-        return None
-    return None if found is None else (found.st_dev, found.st_ino)
-
-
-def _durable(connection: Any, _: Any) -> None:
-    """SQLite settings: commits are on the disk, and readers do not wait for the writer."""
-    cursor = connection.cursor()
-    for setting in ("journal_mode=WAL", "synchronous=FULL"):
-        cursor.execute(f"PRAGMA {setting}")
-    cursor.close()

@@ -130,3 +130,51 @@ EVENTS = _of_site(
     Column("corner", String(128)),
     Column("at", Double, nullable=False),
 )
+
+
+def create_tables(engine: sql.Engine) -> None:
+    """Create the missing tables, however many processes do so at the same time.
+
+    Raises:
+        SQLAlchemyError: if they cannot be created.
+    """
+    engine.connect().close()
+    before: set[str] | None = None
+    while True:
+        try:
+            TABLES.create_all(engine)
+        except sql.exc.DatabaseError:
+            there = set(sql.inspect(engine).get_table_names())
+            if there == before:
+                raise
+            before = there  # another process has created some meanwhile
+        else:
+            return
+
+
+def create_indexes(engine: sql.Engine) -> None:
+    """Create the indexes that are missing where a process was killed between a table and its index.
+
+    Raises:
+        SQLAlchemyError: if they cannot be created.
+    """
+    for table in TABLES.sorted_tables:
+        for index in table.indexes:
+            try:
+                index.create(engine, checkfirst=True)
+            except sql.exc.DatabaseError:
+                if not sql.inspect(engine).has_index(table.name, str(index.name)):
+                    raise  # else another process has just created it
+
+
+def difference_of(engine: sql.Engine) -> str | None:
+    """Difference of the tables from those of this version; None if there is none. Other tables may stay."""
+    looked = sql.inspect(engine)
+    for table in TABLES.sorted_tables:
+        columns = {column["name"]: column for column in looked.get_columns(table.name)}
+        for name in table.c.keys() - columns.keys():
+            return f"its table {table.name} is of another version: it has no column {name}"
+        for name, column in columns.items():
+            if name not in table.c and not column["nullable"] and column["default"] is None:
+                return f"its table {table.name} is of another version: its column {name} must be given"
+    return None

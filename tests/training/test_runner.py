@@ -138,6 +138,20 @@ def test_a_remote_runner_sends_why_its_plants_cannot_be_used():
         learner.update(training_data=TrainingData(episodes=sent), num_epochs=1, timesteps={})
 
 
+def test_a_remote_runner_sends_the_trace_of_a_defect():
+    """As in a reward of one's own. It would be restarted for ever, too, and nobody would see why."""
+    plants = Plants("toys", partial(Spoiled, what="reward", at="no index"), 2, 0, 1)
+    with pytest.raises(IndexError, match="only integers"):
+        runner(plants).sample()
+    learner = configure(toys.task(), Settings(), Path("unused")).build_learner(
+        spaces=runner(toys.plants()).get_spaces()
+    )
+    with pytest.raises(RuntimeError, match=r"(?s)^Traceback .*IndexError: only integers"):
+        learner.update(
+            training_data=TrainingData(episodes=runner(plants, index=1).sample()), num_epochs=1, timesteps={}
+        )
+
+
 def test_last_rows_of_episodes_that_go_on_may_be_anything():
     """They are stale: nobody reads them."""
     what = {"what": "last_observation", "at": (0, 0, 0), "shortest": 5, "longest": 5}
