@@ -47,12 +47,17 @@ class Told:
         pass
 
 
+def patient(champion: str) -> SiteConfig:
+    """A site whose fallback does not take over on a busy machine."""
+    return SiteConfig(site="transit/street", champion=champion, deadline_ms=60_000.0)
+
+
 @contextmanager
 def street(folder: Path, champion: str = "standby", told: Told | None = None, **changes: Any) -> Iterator[Client]:
     """Booking on a street, whose last zone has all the demand, from eight o'clock on."""
     site = three_zones(usual=((0.0, 0.0, 60.0),) * 12, slot_s=300.0).model_copy(update={"vehicles": 1})
     sinks = () if told is None else (told,)
-    service = SiteService.open(site, SiteConfig(site="transit/street", champion=champion), sinks=sinks)
+    service = SiteService.open(site, patient(champion), sinks=sinks)
     one = Desk(site, settings_of(folder, **({"vehicles": RED, "usual_from": "8:00"} | changes)))
     one.zones = Zones(service) if one.settings.standby else None
     try:
@@ -136,9 +141,7 @@ def test_a_breakdown_is_reported_and_takes_nobody_out_of_charge(tmp_path: Path) 
     site = three_zones(usual=((1.0, 1.0, 2.0),) * 12, slot_s=300.0).model_copy(update={"vehicles": 3})
     limits = CheckSettings(limits=CHECKPOINTS / "transit" / "hcmc.json")
     checks = InputChecks(get_system("transit"), site, settings=limits)
-    service = SiteService.open(
-        site, SiteConfig(site="transit/street", champion="standby"), checks=checks, sinks=(told,)
-    )
+    service = SiteService.open(site, patient("standby"), checks=checks, sinks=(told,))
     one = Desk(site, settings_of(tmp_path, vehicles=fleet, usual_from="8:00"))
     one.zones = Zones(service)
     try:

@@ -16,6 +16,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CreateTable
 
 from envs import CityloopError
+from serving.booking import connection
 from serving.booking import desk as desks
 from serving.booking import store as stores
 from serving.booking.desk import Desk
@@ -192,7 +193,7 @@ def test_where_a_server_hangs_one_waits_and_all_others_are_told(one: Desk, monke
     ],
 )
 def test_drivers_are_told_how_long_to_wait_where_a_url_does_not_say(url: str, told: dict[str, int]) -> None:
-    assert stores._patience(sql.make_url(url)) == told
+    assert connection.patience(sql.make_url(url)) == told
 
 
 def test_two_processes_may_create_the_tables_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,15 +227,15 @@ def test_an_index_that_a_killed_process_did_not_create_is_made_up_for(tmp_path: 
 
 
 def test_two_processes_may_begin_with_one_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    url, unlike = f"sqlite:///{tmp_path / 'b.db'}", stores._unlike
+    url, unlike = f"sqlite:///{tmp_path / 'b.db'}", stores.difference_of
     none = sql.select(TABLES.tables["transit_sites"]).where(sql.false())
 
     def other_began(engine: sql.Engine) -> None:
-        monkeypatch.setattr(stores, "_unlike", unlike)
+        monkeypatch.setattr(stores, "difference_of", unlike)
         BookingStore(url, "street").close()
         monkeypatch.setattr(BookingStore, "_mine", lambda *_: none)
 
-    monkeypatch.setattr(stores, "_unlike", other_began)
+    monkeypatch.setattr(stores, "difference_of", other_began)
     store = BookingStore(url, "street")
     assert store.revision() == 0
     store.close()
