@@ -178,10 +178,11 @@ def test_gauges_without_a_place_are_in_the_middle_of_the_others(tmp_path):
     np.testing.assert_allclose(gauge_places_m(Inp(path), ("A", "C", "B")), [[100, 0], [200, 200], [300, 400]])
 
 
-def test_a_gauge_without_a_series_is_refused(tmp_path):
+@pytest.mark.parametrize("row", ["G VOLUME 0:05 1.0", "G VOL 0:05 1.0 TIMESERIES T", "G VOLUME 0:05 1.0 FILE a S"])
+def test_a_gauge_whose_rain_is_not_understood_is_refused(tmp_path, row):
     path = tmp_path / "a.inp"
-    path.write_text("[OPTIONS]\nFLOW_UNITS CMS\n[RAINGAGES]\nG VOLUME 0:05 1.0\n")
-    with pytest.raises(CityloopError, match="gauge G has no time series"):
+    path.write_text(f"[OPTIONS]\nFLOW_UNITS CMS\n[RAINGAGES]\n{row}\n[TIMESERIES]\nT 0:00 1\n")
+    with pytest.raises(CityloopError, match=rf"\[RAINGAGES\] has a row '{row}': give name, INTENSITY, VOLUME or"):
         file_rain(Inp(path), ("G",), datetime(2020, 1, 1), 1, 300)
 
 
