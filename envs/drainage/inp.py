@@ -145,7 +145,7 @@ class Inp:
             raise CityloopError(
                 f"{self.path.name}: file {path} of time series {name} cannot be read ({error.strerror}): correct it"
             ) from None
-        return [words for line in lines if (words := plain_words(line.partition(";")[0]))]
+        return [words[:3] for line in lines if (words := plain_words(line.partition(";")[0]))]  # SWMM reads no more
 
     def files(self) -> list[Path]:
         """Files that time series and rain lie in, and those that are used otherwise; of these, those that are there."""

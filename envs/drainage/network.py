@@ -30,7 +30,7 @@ JUNCTION = "JUNCTION"
 """Shape in a tank's row for a node that is no storage."""
 
 SURCHARGE_AT = {"TABULAR": 6, JUNCTION: 5} | dict.fromkeys(
-    ("FUNCTIONAL", "CYLINDRICAL", "CONICAL", "PARABOLOID", "PYRAMIDAL"), 8
+    ("FUNCTIONAL", "CYLINDRICAL", "CONICAL", "PARABOLIC", "PYRAMIDAL"), 8
 )
 """Shape → which word of the row is the depth of surcharge."""
 
