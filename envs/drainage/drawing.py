@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envs.drainage.site import DrainageSite, Node
@@ -14,6 +14,9 @@ MARKERS = {"junction": ("o", 14), "storage": ("s", 60), "outfall": ("v", 50)}
 UNITS = {"overflow_m3": "overflow (m³)", "flooded_h": "hours flooded"}
 PANEL_IN = 5.5
 """Width of a panel in inches; its height follows the network's shape."""
+
+FLATTEST, TALLEST, MARGIN = 0.35, 1.5, 0.12
+"""Least and largest height of a panel, and its margin at each side, as shares of its width and of its sides."""
 
 GATE_COLOUR = "#0072B2"
 LARGEST_AREA, LEAST_DRAWN = 900.0, 0.002
@@ -36,13 +39,15 @@ def draw_map(site: DrainageSite, found: Mapping[str, Mapping[str, float]], indic
     count = len(found)
     columns = min(count, 2)
     rows = -(-count // columns)
-    width = max((n.x for n in site.nodes), default=1.0) - min((n.x for n in site.nodes), default=0.0)
-    height = max((n.y for n in site.nodes), default=1.0) - min((n.y for n in site.nodes), default=0.0)
-    tall = PANEL_IN * min(max(height / max(width, 1e-9), 0.35), 1.5)
+    (left, right), (low, high) = (_range(getattr(n, way) for n in site.nodes) for way in "xy")
+    width = max(right - left, (high - low) / TALLEST) or 1.0
+    height = max(high - low, FLATTEST * width)
+    tall = PANEL_IN * height / width
     figure = Figure(figsize=(PANEL_IN * columns, (tall + 0.5) * rows + 0.6), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     most = max((value for values in found.values() for value in values.values()), default=0.0) or 1.0
     near = NEAR * width
+    placed = {node.id for node in site.nodes}
     for axes, (name, values) in zip(panels, found.items(), strict=False):
         _network(axes, site)
         labelled = [node for node in site.nodes if values.get(node.id, 0.0) > LEAST_DRAWN * most]
@@ -52,7 +57,12 @@ def draw_map(site: DrainageSite, found: Mapping[str, Mapping[str, float]], indic
             axes.scatter(node.x, node.y, s=area, color="#D55E00", alpha=0.45, lw=0, zorder=3)
             beside = any(_above(node, other, near) for other in labelled)
             _name(axes, node, f"{node.id}: {_number(value)}", area, beside)
-        axes.set_title(f"{name}: {_number(sum(values.values()))} in all", size=10, loc="left")
+        off = sum(value for node, value in values.items() if node not in placed)
+        more = f", {_number(off)} of it where no place is known" if off > LEAST_DRAWN * most else ""
+        axes.set_title(f"{name}: {_number(sum(values.values()))} in all{more}", size=10, loc="left")
+    half = 0.5 + MARGIN
+    panels[0].set_xlim((left + right) / 2 - half * width, (left + right) / 2 + half * width)
+    panels[0].set_ylim((low + high) / 2 - half * height, (low + high) / 2 + half * height)
     for axes in panels[count:]:
         axes.set_axis_off()
     handles, labels = panels[0].get_legend_handles_labels()
@@ -60,6 +70,12 @@ def draw_map(site: DrainageSite, found: Mapping[str, Mapping[str, float]], indic
     title = f"drainage/{site.name}: {UNITS.get(indicator, indicator)} at every node, mean over seeds"
     figure.suptitle(title, size=11, weight="bold")
     return figure
+
+
+def _range(values: Iterable[float]) -> tuple[float, float]:
+    """Least and largest of some values; 0 and 0 if there are none."""
+    found = [*values] or [0.0]
+    return min(found), max(found)
 
 
 def _above(node: Node, other: Node, near: float) -> bool:
@@ -98,7 +114,6 @@ def _network(axes: Any, site: DrainageSite) -> None:
         places = [n.x for n in mine], [n.y for n in mine]
         axes.scatter(*places, marker=marker, s=size, color="0.35", zorder=2, label=kind if mine else None)
     axes.set_aspect("equal", adjustable="box")
-    axes.margins(0.12)
     axes.set_xticks([])
     axes.set_yticks([])
     for side in axes.spines.values():

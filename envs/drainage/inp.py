@@ -11,12 +11,18 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
 
 from envs.core.errors import CityloopError
 from envs.core.warn_once import warn_once
 
 LOGGER = logging.getLogger(__name__)
-LINE_END, WORD = re.compile(r"\r\n|\r|\n"), re.compile(r'"([^"]*)"|(\S+)')
+LINE_END = re.compile(r"\r\n|\r|\n")
+PLAIN_WORD, WORD = re.compile(r"[^ \t]+"), re.compile(r'"([^"]*)"|([^ \t]+)')
+"""Words that blanks and tabs part, and those in quotation marks; Python parts them at more signs, such as U+00A0."""
+
+FOLDED = str.maketrans(ascii_uppercase, ascii_lowercase)
+"""What `folded` replaces."""
 
 US_UNITS = ("CFS", "GPM", "MGD")
 FOOT_M, ACRE_HA, INCH_MM = 0.3048, 0.404686, 25.4
@@ -105,14 +111,14 @@ class Inp:
     def rows(self, section: str) -> list[list[str]]:
         """The words of every row of a section, comments left out; empty if there is no such section.
 
-        SWMM does not care for the case of names: those of other things are spelled as where these are defined.
+        Names of other things are spelled as where these are defined, as SWMM does not care for their case (`folded`).
         """
         rows = [list(words) for words in self._words_of(section)]
         for place, defined_in in REFERENCES.get(section, {}).items():
-            spelled = {row[0].casefold(): row[0] for other in defined_in for row in self._words_of(other)}
+            spelled = {folded(row[0]): row[0] for other in defined_in for row in self._words_of(other)}
             for row in rows:
                 if place < len(row):
-                    row[place] = spelled.get(row[place].casefold(), row[place])
+                    row[place] = spelled.get(folded(row[place]), row[place])
         return rows
 
     def _words_of(self, section: str) -> list[list[str]]:
@@ -127,7 +133,7 @@ class Inp:
         Raises:
             CityloopError: if a row has a name alone, or the series lies in a file of its own that cannot be read.
         """
-        rows = [row[1:] for row in self._words_of("TIMESERIES") if row[0].casefold() == name.casefold()]
+        rows = [row[1:] for row in self._words_of("TIMESERIES") if folded(row[0]) == folded(name)]
         if any(row in ([], ["FILE"]) for row in rows):
             raise CityloopError(f"{self.path.name}: time series {name} has a row without a value: complete it")
         if not rows or rows[0][0].upper() != "FILE":
@@ -139,7 +145,7 @@ class Inp:
             raise CityloopError(
                 f"{self.path.name}: file {path} of time series {name} cannot be read ({error.strerror}): correct it"
             ) from None
-        return [words for line in lines if (words := line.partition(";")[0].split())]
+        return [words[:3] for line in lines if (words := plain_words(line.partition(";")[0]))]  # SWMM reads no more
 
     def files(self) -> list[Path]:
         """Files that time series and rain lie in, and those that are used otherwise; of these, those that are there."""
@@ -254,8 +260,8 @@ def strip(inp: Inp, gates: Collection[str]) -> None:
     """
     inp.replace("CONTROLS", _rules_besides(inp, gates))
     sections = [section for section in inp.sections if section != "TIMESERIES"]
-    used = {word.casefold() for section in sections for row in inp.rows(section) for word in row}
-    inp.replace("TIMESERIES", [row for row in inp.rows("TIMESERIES") if row[0].casefold() in used])
+    used = {folded(word) for section in sections for row in inp.rows(section) for word in row}
+    inp.replace("TIMESERIES", [row for row in inp.rows("TIMESERIES") if folded(row[0]) in used])
     for section, place in FILE_AT.items():
         if section in inp.sections:
             inp.replace(section, [_found(inp, row, place) for row in inp.rows(section)])
@@ -270,10 +276,10 @@ def _rules_besides(inp: Inp, gates: Collection[str]) -> list[list[str]]:
     """Rows of the rules that act on none of these links, and of the variables that rules may use."""
     rows = inp.rows("CONTROLS")
     kept = [row for row in rows if _keyword(row) in VARIABLES]
-    names = {gate.casefold() for gate in gates}
+    names = {folded(gate) for gate in gates}
     for rule in _rules([row for row in rows if _keyword(row) not in VARIABLES]):
         links = list(dict.fromkeys(_acted_on(rule)))
-        held = [link for link in links if link.casefold() in names]
+        held = [link for link in links if folded(link) in names]
         if not held:
             kept += rule
         elif len(held) < len(links):
@@ -284,8 +290,8 @@ def _rules_besides(inp: Inp, gates: Collection[str]) -> list[list[str]]:
 
 
 def ruled(inp: Inp, gates: Collection[str]) -> set[str]:
-    """Links that rules act on where these are controlled; case-folded."""
-    return {link.casefold() for link in _acted_on(_rules_besides(inp, gates))}
+    """Links that rules act on where these are controlled; `folded`."""
+    return {folded(link) for link in _acted_on(_rules_besides(inp, gates))}
 
 
 def _rules(rows: Sequence[list[str]]) -> Iterator[list[list[str]]]:
@@ -358,6 +364,16 @@ def decoded(content: bytes) -> str:
         return content.decode("latin-1")
 
 
+def folded(name: str) -> str:
+    """A name as SWMM compares it: of its letters only A to Z are as good as a to z."""
+    return name.translate(FOLDED)
+
+
+def plain_words(text: str) -> list[str]:
+    """The words of a row without quotation marks; a letter of some code pages is a space of another kind to Python."""
+    return text.split() if text.isascii() else PLAIN_WORD.findall(text)
+
+
 def _section(header: str) -> str:
     """Name of a section; SWMM recognises it by its beginning and ignores the rest."""
     word = header.partition(";")[0].split()[0].upper()
@@ -366,11 +382,11 @@ def _section(header: str) -> str:
 
 
 def _quoted(word: str) -> str:
-    return word if word.split() == [word] else f'"{word}"'
+    return word if PLAIN_WORD.fullmatch(word) else f'"{word}"'
 
 
 def _words(text: str) -> list[str]:
     """The words of a row; those in quotation marks are one."""
     if text.count('"') % 2 or '"' not in text:  # an odd one is a letter like others
-        return text.split()
+        return plain_words(text)
     return [word if quoted is None else quoted for quoted, word in map(re.Match.groups, WORD.finditer(text))]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from envs.core.errors import CityloopError
 from envs.core.warn_once import warn_once
-from envs.drainage.inp import LINK_SECTIONS, NODE_SECTIONS, Inp, ideal_pumps, seeping
+from envs.drainage.inp import LINK_SECTIONS, NODE_SECTIONS, Inp, folded, ideal_pumps, seeping
 from envs.drainage.objectives import OBJECTIVES
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite, Gate, Link, Node, Tank
@@ -30,7 +30,7 @@ JUNCTION = "JUNCTION"
 """Shape in a tank's row for a node that is no storage."""
 
 SURCHARGE_AT = {"TABULAR": 6, JUNCTION: 5} | dict.fromkeys(
-    ("FUNCTIONAL", "CYLINDRICAL", "CONICAL", "PARABOLOID", "PYRAMIDAL"), 8
+    ("FUNCTIONAL", "CYLINDRICAL", "CONICAL", "PARABOLIC", "PYRAMIDAL"), 8
 )
 """Shape → which word of the row is the depth of surcharge."""
 
@@ -212,8 +212,8 @@ def _refuse_objective(where: str, name: str, inp: Inp) -> None:
         return
     needed = OBJECTIVES[name]
     for what, names, sections in (("node", needed.NODES, NODE_SECTIONS), ("link", needed.LINKS, LINK_SECTIONS)):
-        known = {row[0].casefold() for section in sections for row in inp.rows(section)}
-        missing = next((one for one in names if one.casefold() not in known), None)
+        known = {folded(row[0]) for section in sections for row in inp.rows(section)}
+        missing = next((one for one in names if folded(one) not in known), None)
         if missing is not None:
             raise CityloopError(
                 f"{where}: objective is {name!r}, which needs {what} {missing!r}, and {inp.path.name} has none of that "

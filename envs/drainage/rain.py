@@ -12,7 +12,7 @@ from math import ceil
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import INCH_MM, Inp, decoded, lines_of
+from envs.drainage.inp import INCH_MM, Inp, decoded, folded, lines_of, plain_words
 from envs.drainage.scenarios import DEPTHS_MM, LENGTHS_H, Design, Storms, Varied
 from envs.drainage.swmm_time import day_of, is_date, seconds_of
 
@@ -187,7 +187,10 @@ def file_rain(inp: Inp, gauges: tuple[str, ...], start: datetime, decisions: int
             station = _station(inp, row[5], row[6], start)
             table[:, g] = _since(_fallen(inp, row, start, *station, edges_s)) * scale
         else:
-            raise CityloopError(f"{inp.path.name}: rain gauge {gauge} has no time series: give one, or rain: storms")
+            raise CityloopError(
+                f"{inp.path.name}: [RAINGAGES] has a row {' '.join(row)!r}: give name, INTENSITY, VOLUME or "
+                "CUMULATIVE, interval, factor for snow, and TIMESERIES name or FILE name station MM; or rain: storms"
+            )
     return table
 
 
@@ -226,8 +229,8 @@ def _station(inp: Inp, name: str, station: str, start: datetime) -> tuple[np.nda
         ) from None
     times, values = [], []
     for number, line in enumerate(lines, start=1):
-        words = line.partition(";")[0].split()
-        if not words or words[0].casefold() != station.casefold():
+        words = plain_words(line.partition(";")[0])
+        if not words or folded(words[0]) != folded(station):
             continue
         try:
             times.append((datetime(*map(int, words[1:6])) - start).total_seconds())  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import Inp, ruled
+from envs.drainage.inp import Inp, folded, ruled
 from envs.drainage.network import downstream, ends_of, first_below
 from envs.drainage.site import DrainageSite
 
@@ -124,7 +124,7 @@ def _outlets(inp: Inp, site: DrainageSite, used: list[int]) -> tuple[Outlet, ...
     outlets = []
     for link in (*gates, *(link for link, (start, _) in ends.items() if start in names and link not in gates)):
         row, shape = orifices.get(link, []), shapes.get(link, [])
-        _refuse_unknown(inp, link, row, shape, names, link.casefold() in moved)
+        _refuse_unknown(inp, link, row, shape, names, folded(link) in moved)
         source, gate = names.index(row[1]), gates.get(link, -1)
         outlets.append(
             Outlet(

@@ -79,7 +79,8 @@ class Swmm:
             if hot is not None:
                 self._simulation.use_hotstart(str(hot))
             if start is not None:
-                self._simulation.start_time = self._simulation.report_start = start
+                self._simulation.start_time = start
+            self._simulation.report_start = self._simulation.start_time  # flooding counts from there on
             if seconds is not None:
                 self._simulation.end_time = self._simulation.start_time + timedelta(seconds=seconds)
             self._simulation.start()

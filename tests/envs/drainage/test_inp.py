@@ -267,6 +267,30 @@ def test_the_case_of_names_does_not_matter_as_in_swmm(tmp_path):
     assert inp.rows("SYMBOLS")[0][0] == "G1"
 
 
+def test_names_are_one_where_swmm_compares_them_so(tmp_path):
+    path = tmp_path / "a.inp"
+    path.write_text(
+        "[OPTIONS]\nFLOW_UNITS CMS\n[STORAGE]\nÄ1 0 1\nä1 0 1\nStraße 0 1\n[JUNCTIONS]\nStrasse 0\n"
+        "[ORIFICES]\nG ä1 STRAßE\nH Ä1 strasse\n",
+        encoding="utf-8",
+    )
+    rows = Inp(path).rows("ORIFICES")
+    assert rows == [["G", "ä1", "Straße"], ["H", "Ä1", "Strasse"]]  # only of A to Z the case does not matter
+
+
+@pytest.mark.parametrize(("name", "encoding"), [("Válvula", "cp850"), ("闸爡门", "gbk"), ("Gate\u00a01", "utf-8")])
+def test_only_blanks_and_tabs_end_a_name(tmp_path, name, encoding):
+    path = tmp_path / "a.inp"
+    path.write_bytes(f"[OPTIONS]\nFLOW_UNITS CMS\n[ORIFICES]\n{name}\tT J SIDE 0 0.65\n".encode(encoding))
+    inp = Inp(path)
+    row = inp.rows("ORIFICES")[0]
+    assert row[1:] == ["T", "J", "SIDE", "0", "0.65"]
+    inp.replace("ORIFICES", [row])
+    inp.write(tmp_path / "b.inp")
+    assert f"{row[0]} T J SIDE" in (tmp_path / "b.inp").read_text(encoding="utf-8")
+    assert Inp(tmp_path / "b.inp").rows("ORIFICES") == [row]
+
+
 def test_a_mark_at_the_beginning_of_a_file_does_not_matter(tmp_path):
     path = tmp_path / "a.inp"
     path.write_text(NAMES.strip(), encoding="utf-8-sig")

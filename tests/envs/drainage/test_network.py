@@ -173,6 +173,26 @@ def test_nodes_under_pressure_overflow_later(folder):
     assert texts[2] == [("high", "T is full (3.00 m): it overflows"), ("medium", "J is nearly full (2.90 of 3.00 m)")]
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "FUNCTIONAL 0 0 500 1.5 0",
+        "cylindrical 40 30 0 1.5 0",
+        "CONICAL 40 30 3 1.5 0",
+        "PARABOLIC 40 30 2 1.5 0",
+        "PYRAMIDAL 40 30 3 1.5 0",
+    ],
+)
+def test_tanks_of_all_shapes_that_swmm_takes_may_be_under_pressure(folder, shape):
+    small(folder, "FUNCTIONAL 0 0 500 0 0", shape)
+    loop = make_loop(str(folder / "own.yaml"))
+    try:
+        loop.reset(0)
+        assert loop.site.tanks[0].surcharge_m == 1.5
+    finally:
+        loop.close()
+
+
 def test_a_site_knows_when_its_episodes_begin():
     assert load_site(load_scenario("drainage/astlingen-aug2008")).start == datetime(2008, 8, 11)
     assert load_site(load_scenario("drainage/astlingen")).start is None

@@ -172,16 +172,23 @@ def test_a_months_factor_is_on_all_rain_as_in_swmm(tmp_path):
         table_of(tmp_path, "T 0:00 1\nT 1:00 0\n[ADJUSTMENTS]\nRAINFALL 2 3\n", 12)
 
 
+def test_of_a_row_of_a_series_in_a_file_only_the_first_value_counts_as_in_swmm(tmp_path):
+    (tmp_path / "rain.dat").write_text("1/1/2020 0:00 6 1/1/2020 1:00 12\n1/1/2020 2:00 24 # 9\n")
+    table = table_of(tmp_path, "T FILE rain.dat", 36)
+    np.testing.assert_allclose(table, [0.5] * 12 + [0.0] * 12 + [2.0] * 12)
+
+
 def test_gauges_without_a_place_are_in_the_middle_of_the_others(tmp_path):
     path = tmp_path / "a.inp"
     path.write_text("[OPTIONS]\nFLOW_UNITS CMS\n[SYMBOLS]\nA 100 0\nB 300 400\n")
     np.testing.assert_allclose(gauge_places_m(Inp(path), ("A", "C", "B")), [[100, 0], [200, 200], [300, 400]])
 
 
-def test_a_gauge_without_a_series_is_refused(tmp_path):
+@pytest.mark.parametrize("row", ["G VOLUME 0:05 1.0", "G VOL 0:05 1.0 TIMESERIES T", "G VOLUME 0:05 1.0 FILE a S"])
+def test_a_gauge_whose_rain_is_not_understood_is_refused(tmp_path, row):
     path = tmp_path / "a.inp"
-    path.write_text("[OPTIONS]\nFLOW_UNITS CMS\n[RAINGAGES]\nG VOLUME 0:05 1.0\n")
-    with pytest.raises(CityloopError, match="gauge G has no time series"):
+    path.write_text(f"[OPTIONS]\nFLOW_UNITS CMS\n[RAINGAGES]\n{row}\n[TIMESERIES]\nT 0:00 1\n")
+    with pytest.raises(CityloopError, match=rf"\[RAINGAGES\] has a row '{row}': give name, INTENSITY, VOLUME or"):
         file_rain(Inp(path), ("G",), datetime(2020, 1, 1), 1, 300)
 
 

@@ -6,9 +6,11 @@ from swmm.toolkit import solver
 from swmm.toolkit.shared_enum import LinkResult, NodeResult
 
 from envs import CityloopError, load_scenario
+from envs.drainage.inp import Inp
 from envs.drainage.network import load_site
 from envs.drainage.swmm import Swmm, _reason
 from envs.drainage.weather import set_up
+from tests.envs.drainage.small import NETWORK
 
 
 @pytest.fixture
@@ -41,6 +43,21 @@ def test_values_are_those_of_the_toolkit(running):
         assert found.tolist() == [solver.node_get_result(node, kind) for node in nodes[: len(found)].tolist()]
     settings = [solver.link_get_result(link, LinkResult.SETTING) for link in links.tolist()]
     assert settings[:2] == [0.0, 0.125]
+
+
+def test_flooding_counts_from_the_start_even_where_reports_begin_later(tmp_path):
+    path = tmp_path / "own.inp"
+    late = "REPORT_START_DATE 01/01/2020\nREPORT_START_TIME 05:00:00\nEND_DATE"
+    path.write_text(NETWORK.replace("END_DATE", late).replace("FUNCTIONAL 0 0 500", "FUNCTIONAL 0 0 50"))
+    swmm = Swmm(Inp(path), tmp_path, seconds=7200)  # as controllers that look ahead do
+    try:
+        swmm.set_settings(swmm.links(["G", "H"]), np.zeros(2))
+        while swmm.advance(600):
+            volumes_m3, hours = swmm.flooded(swmm.nodes(["T"]))
+    finally:
+        swmm.close()
+    assert volumes_m3[0] > 100
+    assert hours[0] > 0
 
 
 def test_what_swmm_does_not_know_is_said(running):
