@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from agents.baselines.drainage_mpc import ModelPredictive
+from agents.shipped import speaks_of
 from envs.core.readings import Readings
 from envs.core.world import Controller, Observation, Requests
 from envs.drainage.site import LEADS_MIN, DrainageSite
@@ -19,11 +19,14 @@ TUNED = Path(__file__).with_name("drainage_tuned.json")
 """Numbers of laws that were tuned on a site's training storms: site → law → number (`training.tuning.drainage`)."""
 
 
-@cache
-def tuned(site: str, law: str) -> Mapping[str, float]:
-    """A law's numbers for a site; empty if it was not tuned there."""
+def tuned(site: DrainageSite, law: str) -> Mapping[str, float]:
+    """A law's numbers for a site; empty if it was not tuned there.
+
+    Those of a network that ships are not taken for another one of the same name.
+    """
     content: dict[str, dict[str, dict[str, float]]] = json.loads(TUNED.read_text()) if TUNED.is_file() else {}
-    return content.get(site, {}).get(law, {})
+    found = content.get(site.name, {}).get(law, {})
+    return found if found and speaks_of(site.name, site) else {}
 
 
 class Fixed(Controller):
@@ -54,7 +57,7 @@ class _OnLevels(Controller):
     NUMBERS: ClassVar[Mapping[str, float]] = {}
 
     def __init__(self, site: DrainageSite, numbers: Mapping[str, float] | None = None):
-        self.numbers = {**self.NUMBERS, **(tuned(site.name, self.name) if numbers is None else numbers)}
+        self.numbers = {**self.NUMBERS, **(tuned(site, self.name) if numbers is None else numbers)}
         self.static = np.array([gate.static for gate in site.gates])
         self._reduced = np.array([gate.reduced for gate in site.gates])
         self._tank = np.array([gate.tank for gate in site.gates])

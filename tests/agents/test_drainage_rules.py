@@ -7,6 +7,8 @@ import pytest
 
 from agents import make_controller
 from agents.baselines.drainage import Hold, LevelLaw, LevelPI, tuned
+from envs import load_scenario
+from envs.drainage.network import load_site
 from envs.drainage.site import LEADS_MIN
 from tests.envs.drainage.small import READ, row
 
@@ -76,11 +78,13 @@ def test_a_pond_is_held_until_it_will_not_hold_what_is_forecast():
 
 def test_numbers_that_were_tuned_for_a_site_are_used_there_alone(tmp_path, monkeypatch):
     monkeypatch.setattr("agents.baselines.drainage.TUNED", tmp_path / "tuned.json")
-    tuned.cache_clear()
     (tmp_path / "tuned.json").write_text(json.dumps({row().name: {"pi": {"setpoint": 0.25}}}))
-    try:
-        assert LevelPI(row()).numbers == {**LevelPI.NUMBERS, "setpoint": 0.25}
-        assert LevelLaw(row()).numbers == LevelLaw.NUMBERS
-        assert LevelPI(row(), {"setpoint": 0.75}).numbers["setpoint"] == 0.75
-    finally:
-        tuned.cache_clear()
+    assert LevelPI(row()).numbers == {**LevelPI.NUMBERS, "setpoint": 0.25}
+    assert LevelLaw(row()).numbers == LevelLaw.NUMBERS
+    assert LevelPI(row(), {"setpoint": 0.75}).numbers["setpoint"] == 0.75
+
+
+def test_another_network_with_the_name_of_one_that_ships_has_none_of_its_numbers():
+    estuary = load_site(load_scenario("drainage/estuary"))
+    assert LevelPI(estuary).numbers == tuned(estuary, "pi") != LevelPI.NUMBERS
+    assert LevelPI(row().model_copy(update={"name": "estuary"})).numbers == LevelPI.NUMBERS

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from agents.baselines.drainage import TUNED, Hold, LevelLaw, LevelPI
+from agents.shipped import speaks_of
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.files import read_json, write_json
@@ -116,7 +117,7 @@ def tune(
         A row per law: ``law``, ``share`` (mean overflow relative to each storm's size), ``parameters``.
 
     Raises:
-        CityloopError: if a law is unknown.
+        CityloopError: if a law is unknown, or another network of the same name ships.
     """
     unknown = next((law for law in laws if law not in LAWS), None)
     if unknown is not None:
@@ -125,6 +126,8 @@ def tune(
     names = laws or tuple(LAWS)
     on_progress(0, len(names))
     with closing(Storms(scenario)) as storms:
+        if not speaks_of(scenario.name, storms.site):
+            raise CityloopError(f"another network ships as {scenario.name}: give yours a name of its own to tune it")
         for law in names:
             numbers, score = search(storms, law)
             content = read_json(TUNED) if TUNED.is_file() else {}
