@@ -228,6 +228,18 @@ def test_a_stiff_building_is_shaken_finely_enough():
     assert (samples(scenario, soft), samples(scenario, stiff)) == (2, 6)
 
 
+def test_a_yielding_building_with_a_light_stiff_top_is_stepped_finely_enough():
+    """Or its motion without dampers, beside which it is held, would grow without bound."""
+    scenario = load_scenario("dampers/jansen", duration_s=6.0)
+    own = scenario.building.model_dump() | {"yield_mm": 5.0}
+    own |= {"mass_kg": (22.7,) * 5 + (0.2,), "stiffness_n_m": (29_700.0,) * 5 + (60_000.0,)}
+    scenario = scenario.override({"building": own})
+    block = Block(scenario, load_site(scenario))
+    block.begin([1], mounted=False)
+    run(block)
+    assert block.kpis()[0]["j"] == pytest.approx(1.0, rel=0.02)
+
+
 def test_without_any_motion_nothing_is_divided_by_nothing():
     block = block_of(motion__kind="none", seeds=[0])
     run(block)
