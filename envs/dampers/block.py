@@ -128,13 +128,13 @@ class Block:
         work: Any = 0.0
         for k in range(self._substeps):
             volts = before if k < self._rest else after
-            rate = state.rate
+            stroke = state.stroke
             state, seen = plant.step(state, volts, self.loads[start + k : start + k + 1], plant.matrix)
             peaks = np.maximum(peaks, abs(seen))
-            work = work + state.force * rate
+            work = work + state.force * (state.stroke - stroke)
         self._state = state
         self._decision += 1
-        self._dissipated_j += work.sum(axis=0) * self._dt_s
+        self._dissipated_j += work.sum(axis=0)
         return self._observe(peaks)
 
     def _observe(self, peaks: np.ndarray | None = None) -> Readings:
