@@ -18,6 +18,7 @@ import numpy as np
 
 from agents.baselines.dampers_optimal import ClippedOptimal, ContinuousLqg, Lyapunov
 from agents.baselines.dampers_shared import Law, Numbers, invert
+from agents.shipped import speaks_of
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.world import Controller, Observation, Requests
@@ -61,7 +62,7 @@ class Profile(Law):
     @classmethod
     def defaults(cls, site: DampersSite) -> Numbers:
         """See `Law.defaults`."""
-        usual = tuned(site.name, "fixed") or Fixed.DEFAULTS
+        usual = tuned(site, "fixed") or Fixed.DEFAULTS
         return {f"storey_{storey + 1}": usual["level"] for storey in site.building.storeys}
 
     def levels(self, readings: Readings) -> np.ndarray:
@@ -210,14 +211,18 @@ CONDITIONS: dict[str, dict[str, float]] = {
 """Condition that laws are tuned for as well → its settings."""
 
 
-def tuned(site: str, law: str, condition: str = "") -> Numbers | None:
-    """The numbers of a law at a site, from ``dampers_tuned.json``: for good conditions, or one of `CONDITIONS`."""
+def tuned(site: DampersSite, law: str, condition: str = "") -> Numbers | None:
+    """The numbers of a law at a site, from ``dampers_tuned.json``: for good conditions, or one of `CONDITIONS`.
+
+    Those of a building that ships are not taken for another one of the same name.
+    """
     content: dict[str, dict[str, Numbers]] = json.loads(TUNED.read_text())
-    return content.get(f"{site}@{condition}" if condition else site, {}).get(law)
+    found = content.get(f"{site.name}@{condition}" if condition else site.name, {}).get(law)
+    return found if found and speaks_of(site.name, site) else None
 
 
 def _law(kind: type[Law], site: DampersSite, condition: str = "") -> Controller:
-    found = tuned(site.name, kind.name, condition)
+    found = tuned(site, kind.name, condition)
     if condition and found is None:
         raise CityloopError(
             f"controller '{kind.name}@{condition}' has not been tuned for {site.name}: give {kind.name}, or run "

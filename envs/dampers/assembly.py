@@ -21,12 +21,13 @@ def load_site(scenario: DampersScenario) -> DampersSite:
     """The site of a scenario.
 
     Raises:
-        CityloopError: if dampers are too stiff beside the masses for the simulation's step.
+        CityloopError: if dampers, or storeys that yield, are too stiff beside the masses for the simulation's step.
     """
     building, substep_ms = scenario.mounted, scenario.timing.substep_ms
     if not is_stable(building, substep_ms):
+        stiff = "dampers" if building.hysteresis is None else "dampers or yielding storeys"
         raise CityloopError(
-            f"scenario {scenario.ref}: timing.substep_ms is {substep_ms:g}, too long for dampers so stiff beside "
+            f"scenario {scenario.ref}: timing.substep_ms is {substep_ms:g}, too long for {stiff} so stiff beside "
             f"floors of {min(building.mass_kg):g} kg: correct mass_kg, the device or how many there are, or shorten it"
         )
     return DampersSite(name=scenario.name, timing=scenario.timing, building=building)

@@ -29,6 +29,10 @@ SAMPLE_S, PER_PERIOD = 0.005, 50
 """Largest sampling interval of generated loads, and least number of samples in the building's first period; loads are
 linear between samples. Records are sampled at every substep, so that nothing between two samples is lost."""
 
+YIELDING = 1.0
+"""Largest sampling interval where storeys yield, as a share of 1 / ω of the highest mode: the building without dampers
+is then stepped from sample to sample, and from 2 / ω on its motion would grow without bound."""
+
 
 class Block:
     """Buildings that step together.
@@ -124,13 +128,13 @@ class Block:
         work: Any = 0.0
         for k in range(self._substeps):
             volts = before if k < self._rest else after
-            rate = state.rate
+            stroke = state.stroke
             state, seen = plant.step(state, volts, self.loads[start + k : start + k + 1], plant.matrix)
             peaks = np.maximum(peaks, abs(seen))
-            work = work + state.force * rate
+            work = work + state.force * (state.stroke - stroke)
         self._state = state
         self._decision += 1
-        self._dissipated_j += work.sum(axis=0) * self._dt_s
+        self._dissipated_j += work.sum(axis=0)
         return self._observe(peaks)
 
     def _observe(self, peaks: np.ndarray | None = None) -> Readings:
@@ -199,5 +203,8 @@ def samples(scenario: DampersScenario, building: Building) -> int:
     """Samples of the load in a decision; see `SAMPLE_S`."""
     if scenario.motion.kind == "record":
         return scenario.timing.substeps
-    step_s = min(SAMPLE_S, 1.0 / float(building.frame.frequencies_hz[0]) / PER_PERIOD)
+    frequencies_hz = building.frame.frequencies_hz
+    step_s = min(SAMPLE_S, 1.0 / float(frequencies_hz[0]) / PER_PERIOD)
+    if building.hysteresis is not None:
+        step_s = min(step_s, YIELDING / (2 * math.pi * float(frequencies_hz[-1])))
     return min(math.ceil(scenario.decision_s / step_s - 1e-9), scenario.timing.substeps)

@@ -32,9 +32,11 @@ UNITS = {"g": G, "m/s2": 1.0, "cm/s2": 0.01}
 """Unit of acceleration → m/s²."""
 
 SAID = {
-    "cm/s2": r"\bcm/s(?:ec)?(?:\^?2|\*\*2|²|/s(?:ec)?)|\bcm[ ·.*]?s(?:\^?-2|⁻²)|\bgals?\b",
-    "m/s2": r"(?<!c)\bm(?:et(?:er|re)s?)?/s(?:ec(?:ond)?)?(?:\^?2|\*\*2|²|/s(?:ec(?:ond)?)?)|\bm[ ·.*]?s(?:\^?-2|⁻²)",
-    "g": r"\bin (units of )?g\b|[(\[]g[)\]]",
+    "cm/s2": r"\bcm/s(?:ec)?(?:\^?2|\*\*2|²|/s(?:ec)?)|\bcm[ ·.*]?s(?:\^?-2|⁻²)|\bgals?\b"
+    r"|(?<![a-z])cm_?s_?2\b|_gals?\b",
+    "m/s2": r"(?<!c)\bm(?:et(?:er|re)s?)?/s(?:ec(?:ond)?)?(?:\^?2|\*\*2|²|/s(?:ec(?:ond)?)?)|\bm[ ·.*]?s(?:\^?-2|⁻²)"
+    r"|(?<![a-z])m_?s_?2\b",
+    "g": r"\bin (units of )?g\b|[(\[]g[)\]]|\bacc[a-z]*_g\b",
 }
 """Unit → how a file's header names it."""
 

@@ -161,15 +161,16 @@ class Structure:
 
 
 def spectral_radius(building: Building, dt_s: float) -> float:
-    """Spectral radius of one time step at full voltage, while the dampers' hysteresis is elastic.
+    """Spectral radius of one time step at full voltage, while all hysteresis is elastic.
 
-    Of the step of state and hysteretic variable: above one, the step is too long for the stiffness of the dampers
-    relative to the masses. Dampers of the modified model are treated as simple ones with the same coefficients.
-    End stops, where there are some, are taken as free or in contact, whichever is worse.
+    Of the step of state and hysteretic variables: above one, the step is too long for the stiffness of the dampers, or
+    of storeys that yield, relative to the masses. Dampers of the modified model are treated as simple ones with the
+    same coefficients. End stops, where there are some, are taken as free or in contact, whichever is worse.
     """
     whole, device = Structure(building, dt_s), building.device
     a = 2 * whole.n
-    a_d, b_d = whole.matrix[:a, :a], whole.matrix[:a, a : a + whole.d]
+    a_d, b_d, b_h = whole.matrix[:a, :a], whole.matrix[:a, a : a + whole.d], whole.matrix[:a, a + whole.d : -1]
+    bent = dt_s * np.hstack([np.zeros((whole.n, whole.n)), drift_matrix(whole.n)])[: b_h.shape[1]]
     rates = np.hstack([np.zeros((whole.d, whole.n)), drift_matrix(whole.n)[whole.storeys]])
     viscous = building.counts * (device.c0a_n_s_m + device.c0b_n_s_mv * device.full_v)
     hysteretic = building.counts * (device.alpha_a_n_m + device.alpha_b_n_mv * device.full_v)
@@ -179,7 +180,9 @@ def spectral_radius(building: Building, dt_s: float) -> float:
     largest = 0.0
     for held in (np.zeros_like(stopped), stopped):
         force = viscous[:, None] * rates + hysteretic[:, None] * remembered + held
-        step = np.block([[a_d + b_d @ force, b_d * hysteretic], [remembered, np.eye(whole.d)]])
+        moved = np.hstack([a_d + b_d @ force + b_h @ bent, b_d * hysteretic, b_h])
+        kept = np.hstack([np.vstack([remembered, bent]), np.eye(whole.d + len(bent))])
+        step = np.vstack([moved, kept])
         largest = max(largest, float(np.abs(np.linalg.eigvals(step)).max()))
     return largest
 

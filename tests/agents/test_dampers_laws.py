@@ -182,6 +182,19 @@ def test_a_law_may_be_had_with_the_numbers_of_a_condition():
         make_controller("lqg@delay", load_site(load_scenario("dampers/yang8")))
 
 
+@pytest.mark.parametrize("law", ["fixed", "profile", "lqg"])
+def test_another_building_with_the_name_of_one_that_ships_has_none_of_its_numbers(law):
+    own = {"mass_kg": (4e5,) * 6, "stiffness_n_m": (6e8,) * 6}
+    namesake = SITE.building.model_dump() | own
+    given, other = (
+        SITE.model_copy(update={"building": SITE.building.model_validate(namesake), "name": name})
+        for name in ("jansen", "mine")
+    )
+    assert vars(make_controller(law, given)).keys() == vars(make_controller(law, other)).keys()
+    numbers = make_controller(law, other).defaults(other)
+    assert {key: vars(make_controller(law, given))[key] for key in numbers} == numbers
+
+
 class Broken:
     name, program = "broken", None
 

@@ -20,7 +20,7 @@ from agents.monitors.storeys import (
     find_monitor,
 )
 from agents.monitors.storeys.estimate import estimate
-from agents.monitors.storeys.teach import play_windows
+from agents.monitors.storeys.teach import learn, play_windows
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.dampers.assembly import load_site
@@ -142,6 +142,18 @@ def test_lost_samples_silence_the_storeys_that_need_them() -> None:
         spoilt[row, ::8] = np.nan
         seen = estimate(CONFIG, dataclasses.replace(window, accel_m_s2=spoilt))
         assert np.flatnonzero(seen.missing > CONFIG.missing).tolist() == needs
+
+
+def test_motions_shorter_than_usual_windows_are_windows_as_they_are(monkeypatch):
+    """Or none would ever be full, and what is said of that after all motions is that they were too few."""
+    seen: dict[str, int] = {}
+
+    def count(config, windows):
+        seen.update(samples=config.samples, windows=sum(one.accel_m_s2.shape[1] == config.samples for one in windows))
+
+    monkeypatch.setattr(StoreyMonitor, "learn", count)
+    learn(SCENARIO.override({"duration_s": 3.004}), motions=2)
+    assert seen == {"samples": 300, "windows": 2}
 
 
 def samples(value: float = 0.0) -> dict[str, list[float | None]]:

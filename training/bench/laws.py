@@ -41,11 +41,12 @@ def bench_laws(ref: str = "dampers/jansen", motions: int = 50) -> dict[str, Any]
     """
     scenario = load_scenario(ref)
     assert isinstance(scenario, DampersScenario)
+    site = load_site(scenario)
     ratios: dict[str, float] = {}
     figures: dict[str, float] = {}
     for condition in (GOOD, *CONDITIONS):
         names = [POLICY, *(kind.name for kind in PASSIVE), *TUNABLE]
-        names += [f"{law}@{condition}" for law in TUNABLE if tuned(scenario.name, law, condition)]
+        names += [f"{law}@{condition}" for law in TUNABLE if tuned(site, law, condition)]
         wrong = Conditions.model_validate(CONDITIONS.get(condition, {}))
         found = episodes(scenario, names, scenario.seeds.test.take(motions), wrong)
         values = {name: [row["j"] for row in rows] for name, rows in found.items()}

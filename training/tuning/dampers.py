@@ -16,6 +16,7 @@ import numpy as np
 from agents.baselines.dampers import CONDITIONS, LAWS, TUNABLE, TUNED, tuned
 from agents.baselines.dampers_play import play
 from agents.baselines.dampers_shared import Law, Numbers
+from agents.shipped import speaks_of
 from envs.core.errors import CityloopError
 from envs.core.files import write_json
 from envs.core.world import Controller
@@ -129,7 +130,7 @@ def tune(
         A row per condition and law: ``law``, ``condition``, ``j`` (median of the headline indicator), ``parameters``.
 
     Raises:
-        CityloopError: if a law or a condition is unknown.
+        CityloopError: if a law or a condition is unknown, or another building of the same name ships.
     """
     for given, known, what in ((laws, TUNABLE, "law"), (conditions, CONDITIONS, "condition")):
         unknown = next((name for name in given if name not in known), None)
@@ -141,8 +142,10 @@ def tune(
     on_progress(0, total)
     for condition in conditions or ("",):
         tuner = Tuner(scenario, Conditions.model_validate(CONDITIONS.get(condition, {})))
+        if not speaks_of(scenario.name, tuner.site):
+            raise CityloopError(f"another building ships as {scenario.name}: give yours a name of its own to tune it")
         for kind in kinds:
-            before = [tuned(scenario.name, kind.name, each) for each in sorted({"", condition})]
+            before = [tuned(tuner.site, kind.name, each) for each in sorted({"", condition})]
             numbers, reached = search(tuner, kind, [numbers for numbers in before if numbers])
             _keep(f"{scenario.name}@{condition}" if condition else scenario.name, kind.name, numbers)
             rows.append({"law": kind.name, "condition": condition, "j": reached, "parameters": dict(numbers)})

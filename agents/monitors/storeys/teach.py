@@ -80,6 +80,8 @@ def learn(
 ) -> StoreyMonitor:
     """A monitor of a scenario's building, learned from its training motions.
 
+    Its windows are as long as the motions where these are shorter than usual windows.
+
     Args:
         scenario: the building.
         motions: number of motions, half of them to set the threshold.
@@ -90,6 +92,9 @@ def learn(
     """
     site = load_site(scenario)
     config = StoreyConfig.of_site(site)
+    motion_s = scenario.decisions * scenario.decision_s
+    if motion_s < config.window_s:
+        config = StoreyConfig.of_site(site, window_s=motion_s)
     names = [POLICY, fallback_name("dampers")] if shipped_policies("dampers") else [fallback_name("dampers")]
     spans = np.array_split(scenario.seeds.train.take(motions), -(-motions // TOGETHER))
 

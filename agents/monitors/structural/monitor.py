@@ -75,7 +75,8 @@ class StructuralMonitor:
         """Judge the next window.
 
         Args:
-            window: accelerations ``(channels, samples)`` in m/s², NaN where samples are missing.
+            window: accelerations ``(channels, samples)`` in m/s², NaN where samples are missing; as long as those
+                learned, as shorter ones scatter more.
             temperature_c: measured.
 
         Raises:

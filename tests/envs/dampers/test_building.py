@@ -129,6 +129,14 @@ def test_dampers_too_stiff_for_the_step_are_refused(tmp_path):
     assert spectral_radius(building("ohtori20"), 1e-3) == pytest.approx(1, abs=1e-6)
 
 
+def test_yielding_storeys_too_stiff_for_the_step_are_refused(tmp_path):
+    """Their hysteretic forces are held over a step, unlike those of an elastic frame, which is exact at any step."""
+    light = OWN.replace("[20000, 18000]", "[20000, 2]")
+    assert load_site(own(tmp_path, light))
+    with pytest.raises(CityloopError, match="substep_ms is 1, too long for dampers or yielding storeys so stiff"):
+        load_site(own(tmp_path, light.replace("  damping_ratio", "  yield_mm: 12\n  damping_ratio")))
+
+
 def test_end_stops_too_stiff_for_the_step_are_refused(tmp_path):
     """Between its stops the building is as it was: only who hits one meets it."""
     assert load_site(own(tmp_path, OWN.replace("eta_1_s: 50", "eta_1_s: 50\n    stop_n_m: 1.0e+8")))

@@ -221,6 +221,9 @@ def test_no_sample_is_lost_to_a_mark_or_a_header_of_any_kind(tmp_path, head):
         ("a.csv", "t,a [%g]\n0,0\n1,3\n", "in %g…"),
         ("a.csv", "t,a (m/s**2)\n0,0\n1,3\n", "in m/s2, and motion.unit is g"),
         ("a.csv", "t,acceleration in meters/sec^2\n0,0\n1,3\n", "in m/s2, and motion.unit is g"),
+        ("a.csv", "time_s,accel_m_s2\n0,0\n1,3\n", "in m/s2, and motion.unit is g"),
+        ("a.csv", "time,acc_cms2\n0,0\n1,3\n", "in cm/s2, and motion.unit is g"),
+        ("a.csv", "time,acc_gal\n0,0\n1,3\n", "in cm/s2, and motion.unit is g"),
         ("a.csv", "0,0\n.1,1\n.2,1\n.3,1\n1.3,1\n1.4,1\n", "a gap of 1 s after 0.3 s"),
         ("a.csv", "0,0\n1,294\n", "peaks at 294 g: correct motion.unit"),
         ("a.csv", "0,0\n1,0\n", "never moves"),
@@ -229,6 +232,11 @@ def test_no_sample_is_lost_to_a_mark_or_a_header_of_any_kind(tmp_path, head):
 def test_files_that_are_no_records_say_so(tmp_path, name, text, says):
     with pytest.raises(CityloopError, match=says):
         read_record(write(tmp_path, name, text))
+
+
+def test_a_column_named_by_its_unit_is_not_taken_for_another(tmp_path):
+    with pytest.raises(CityloopError, match=r"in g, and motion\.unit is m/s2: set it to g"):
+        read_record(write(tmp_path, "a.csv", "time_ms,acc_g\n0,0\n1,1\n"), "m/s2")
 
 
 @pytest.mark.parametrize(

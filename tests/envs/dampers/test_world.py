@@ -228,6 +228,32 @@ def test_a_stiff_building_is_shaken_finely_enough():
     assert (samples(scenario, soft), samples(scenario, stiff)) == (2, 6)
 
 
+def test_a_yielding_building_with_a_light_stiff_top_is_stepped_finely_enough():
+    """Or its motion without dampers, beside which it is held, would grow without bound."""
+    scenario = load_scenario("dampers/jansen", duration_s=6.0)
+    own = scenario.building.model_dump() | {"yield_mm": 5.0}
+    own |= {"mass_kg": (22.7,) * 5 + (0.2,), "stiffness_n_m": (29_700.0,) * 5 + (60_000.0,)}
+    scenario = scenario.override({"building": own})
+    block = Block(scenario, load_site(scenario))
+    block.begin([1], mounted=False)
+    run(block)
+    assert block.kpis()[0]["j"] == pytest.approx(1.0, rel=0.02)
+
+
+def test_energy_that_dampers_took_is_what_the_building_has_lost():
+    """At full voltage most of the work of stiff dampers is given back at once: the rest must not be blurred."""
+    scenario = load_scenario("dampers/jansen", duration_s=6.0, **{"timing.decision_ms": 1.0, "dampers": {1: 30, 2: 30}})
+    block = Block(scenario, load_site(scenario))
+    block.begin([1])
+    work_j, before = 0.0, block._state
+    while not block.done:
+        block.step(np.ones((1, 2)))
+        after = block._state
+        work_j += (after.force[:, 0] * (after.stroke - before.stroke)[:, 0]).sum()
+        before = after
+    assert block.kpis()[0]["dissipated_j"] == pytest.approx(work_j, rel=1e-9)
+
+
 def test_without_any_motion_nothing_is_divided_by_nothing():
     block = block_of(motion__kind="none", seeds=[0])
     run(block)

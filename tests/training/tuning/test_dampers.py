@@ -5,7 +5,7 @@ import json
 import pytest
 
 from agents.baselines.dampers import Fixed
-from envs import load_scenario
+from envs import CityloopError, load_scenario
 from envs.dampers.assembly import load_site
 from envs.dampers.scenarios import Conditions
 from training.tuning import dampers
@@ -36,3 +36,10 @@ def test_what_tuning_finds_is_kept_by_building_condition_and_law(tmp_path, monke
     levels = {"jansen": 0.6, "jansen@delay": 0.4, "jansen@noise": 0.4}
     assert json.loads(found.read_text()) == {place: {"fixed": {"level": level}} for place, level in levels.items()}
     assert steps == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_another_building_with_the_name_of_one_that_ships_is_not_tuned(monkeypatch):
+    """What is found would replace the numbers of the one that ships."""
+    monkeypatch.setattr(dampers, "search", lambda tuner, kind, known: pytest.fail("it was tuned"))
+    with pytest.raises(CityloopError, match="another building ships as jansen: give yours a name of its own"):
+        dampers.tune(SCENARIO.override({"dampers": {3: 2}}), ["fixed"])
