@@ -60,6 +60,9 @@ HEAD = 50
 RISING = 10
 """Number of values from which a column that only rises holds times, not accelerations."""
 
+FILE_END = "\x1a\r\n"
+"""What may stand behind the last value: ends of lines, and the sign with which DOS ends a file."""
+
 
 def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
     """Acceleration in m/s² ``(T,)`` and seconds between samples, from an AT2 or a two-column file.
@@ -74,11 +77,12 @@ def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
             unit itself.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()  # a header may be in any language
+        text = path.read_text(encoding="utf-8-sig", errors="replace")  # a header may be in any language
     except OSError as error:
         raise CityloopError(
             f"record {path} cannot be read ({error.strerror}): give an AT2 or two-column file"
         ) from None
+    lines = text.rstrip(FILE_END).splitlines()
     _refuse_foreign(path, lines[:HEAD])
     at2 = path.suffix.lower() == ".at2" or "NPTS" in "".join(lines[3:4]).upper()
     _check_head(path, lines[:4] if at2 else _head(lines), unit)

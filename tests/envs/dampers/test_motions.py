@@ -143,6 +143,13 @@ def test_at2_of_both_ages(tmp_path):
         assert dt_s == 0.01
 
 
+@pytest.mark.parametrize("name", ["a.AT2", "a.csv"])
+def test_a_record_may_end_as_files_of_dos_do(tmp_path, name):
+    body = "PEER\nHoliday\nACCELERATION IN G\nNPTS= 2, DT= .01\n.1 -.2" if name == "a.AT2" else "0,.1\n.01,-.2"
+    values, _ = read_record(write(tmp_path, name, f"{body}\n\x1a\n"))
+    np.testing.assert_allclose(values / G, [0.1, -0.2])
+
+
 def test_accelerations_are_in_the_unit_that_is_named(tmp_path):
     body = "PEER\nHoliday\nACCELERATION TIME SERIES IN UNITS OF {}\nNPTS= 2, DT= .01\n 10 -20\n"
     for unit, said in (("cm/s2", "CM/S/S"), ("cm/s2", "CM/SEC^2"), ("m/s2", "M/S2"), ("cm/s2", "nothing")):
