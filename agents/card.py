@@ -66,6 +66,8 @@ class PolicyCard(Frozen):
         evaluation: results on validation seeds and, added later, on test seeds.
         proven: name of a site, or pattern of names → whether on test seeds the policy was no worse than the rule of
             practice there; see `agents.shipped`.
+        plants: name of a site in ``proven`` → hash of its plant (`Site.plant_hash`), where it is known; what was shown
+            there does not hold for another place of that name.
         calibration: data of its envelope, and the rate of false alarms in healthy episodes.
         created: date of creation.
     """
@@ -82,6 +84,7 @@ class PolicyCard(Frozen):
     versions: dict[str, str]
     evaluation: dict[str, Any] = Field(default_factory=dict)
     proven: dict[str, bool] = Field(default_factory=dict)
+    plants: dict[str, str] = Field(default_factory=dict)
     calibration: dict[str, Any] = Field(default_factory=dict)
     created: date
 

@@ -106,19 +106,29 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | 
         LOGGER.warning("%s was signed, and what is there now is not: sign it with `cityloop sign`", folder)
 
 
-def add_results(folder: Path, results: Mapping[str, Any], proven: Mapping[str, bool] | None = None) -> None:
+def add_results(
+    folder: Path,
+    results: Mapping[str, Any],
+    proven: Mapping[str, bool] | None = None,
+    plants: Mapping[str, str] | None = None,
+) -> None:
     """Add results to the card of a bundle; results of the same name are replaced.
 
     Args:
         folder: folder of the bundle.
         results: entries for the card's ``evaluation``.
         proven: entries for the card's ``proven``.
+        plants: entries for the card's ``plants``.
 
     Raises:
         CityloopError: if the bundle cannot be loaded or written.
     """
     card = Policy.load(folder).card
-    update = {"evaluation": card.evaluation | dict(results), "proven": card.proven | dict(proven or {})}
+    update = {
+        "evaluation": card.evaluation | dict(results),
+        "proven": card.proven | dict(proven or {}),
+        "plants": card.plants | dict(plants or {}),
+    }
     card = card.model_copy(update=update)
     _rewrite(folder, card, _read(folder / ENVELOPE) if card.envelope_sha256 else None)
 

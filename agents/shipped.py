@@ -2,8 +2,8 @@
 
 A bundle's card records at which sites the policy was compared with the rule of practice, the system's fallback, and
 whether it was no worse (`cityloop evaluate --card`). If no shipped bundle was shown that for a site, ``policy`` means
-the rule. Cards identify sites by name. The name of a shipped scenario means the place that ships, and not another place
-of the same name.
+the rule. Cards identify sites by name, and by the hash of the plant that was tried. The name of a shipped scenario
+means the place that ships, and not another place of the same name.
 """
 
 from __future__ import annotations
@@ -120,13 +120,18 @@ def meaning(site: Site) -> Meaning:
     rule, shipped = fallback_name(system), shipped_policies(system)
     proven: dict[str, str] = {}
     worse: list[str] = []
-    elsewhere = False
+    elsewhere = ""
     for name, folder in shipped.items():
-        verdicts = proven_of(folder)
-        here = {pattern: fine for pattern, fine in verdicts.items() if speaks_of(pattern, site)}
+        verdicts, plants = proven_of(folder), _table(folder, "plants")
+        here = {
+            pattern: fine
+            for pattern, fine in verdicts.items()
+            if speaks_of(pattern, site) and (pattern not in plants or plants[pattern] == site.plant_hash)
+        }
         pattern = pattern_for(here, site.name)
         if pattern is None:
-            elsewhere = elsewhere or pattern_for(verdicts, site.name) is not None
+            other = pattern_for(verdicts, site.name)
+            elsewhere = elsewhere if other is None else "was tried" if other in plants else "ships"
         elif verdicts[pattern]:
             proven[name] = pattern
         else:
@@ -141,7 +146,7 @@ def meaning(site: Site) -> Meaning:
         return Meaning(rule, None, f"{rule} decides, as {' and '.join(worse)} did worse than it here")
     ships = f"{next(iter(shipped))}, which ships, was" if len(shipped) == 1 else "no policy that ships was"
     never = "never shown" if len(shipped) == 1 else "ever shown"
-    at = f"this {site.name}, which is not the one that ships" if elsewhere else site.name
+    at = f"this {site.name}, which is not the one that {elsewhere}" if elsewhere else site.name
     return Meaning(rule, None, f"{rule} decides, as {ships} {never} to be no worse than it at {at}")
 
 

@@ -58,7 +58,8 @@ def write_cards(
             key = bundle, proven if proven is not None else place.name
             noted[key] = noted.get(key, True) and verdict
         mine = {site: fine for (path, site), fine in noted.items() if path == bundle}
-        add_results(bundle, evaluation.for_card(), mine)
+        plants = {place.name: get_system(place.system).load_site(place).plant_hash} if place.name in mine else {}
+        add_results(bundle, evaluation.for_card(), mine, plants)
 
 
 def no_worse(evaluation: Evaluation) -> bool | None:

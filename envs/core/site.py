@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic_core import to_json
+
 from envs.core.frozen import Frozen
 from envs.core.readings import Axes
 
@@ -49,6 +51,11 @@ class Site(Frozen):
     def plant(self) -> Any:
         """The physical plant, as plain data: equal for a site and its variants, regardless of name and operation."""
         return self.agents
+
+    @property
+    def plant_hash(self) -> str:
+        """Short content hash of `plant`."""
+        return hashlib.sha256(to_json(self.plant)).hexdigest()[:16]
 
     @property
     def unhashed(self) -> Any:

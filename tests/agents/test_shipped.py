@@ -12,6 +12,7 @@ from agents.policy import Policy, add_results
 from agents.shipped import CHECKPOINTS, pattern_for, proven_of
 from envs import SYSTEMS, CityloopError, get_system, load_scenario
 from envs.core.site import Site
+from envs.intersections.timing import REGIMES
 from tests.serving.bundles import bundle
 from tests.serving.plants import grid
 
@@ -109,6 +110,18 @@ def test_another_place_of_a_name_that_ships_was_shown_nothing(ref: str, name: st
     found = meaning(ours(ref).model_copy(update={"name": name}))
     assert found.name == fallback_name(ref.partition("/")[0])
     assert found.why.endswith(f"no worse than it at this {name}, which is not the one that ships")
+
+
+def test_a_place_that_has_changed_since_was_shown_nothing(checkpoints: Path) -> None:
+    town = called("town")
+    add_results(bundle(checkpoints / "tiny"), {}, {"town": True}, {"town": town.plant_hash})
+    assert meaning(town).name == "tiny"
+    assert meaning(town.model_copy(update={"timing": REGIMES["resco"]})).name == "tiny", "the plant is the same"
+    found = meaning(ours("intersections/grid3x3").model_copy(update={"name": "town"}))
+    assert found.why == (
+        "max-pressure decides, as tiny, which ships, was never shown to be no worse than it at this town, "
+        "which is not the one that was tried"
+    )
 
 
 def test_what_is_said_of_any_site_holds_for_another_place_of_a_name(checkpoints: Path) -> None:

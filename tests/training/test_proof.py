@@ -13,6 +13,7 @@ from envs import CityloopError, load_scenario
 from envs.core.scenario import Scenario
 from envs.core.statistics import summarise
 from tests.serving.bundles import bundle
+from tests.serving.plants import grid
 from training.evaluation import Evaluation, Result
 from training.proof import no_worse, write_cards
 
@@ -98,6 +99,7 @@ def test_every_site_is_noted_by_its_name(tmp_path: Path) -> None:
     assert "| `b` | worse |" in (path / "CARD.md").read_text()
     write_cards([found("b", 9.0)], places("b"), {"b": path})
     assert Policy.load(path).card.proven == {"a": True, "b": True}
+    assert Policy.load(path).card.plants == dict.fromkeys("ab", grid().plant_hash)
 
 
 def test_a_wider_claim_takes_places_that_are_new_to_it_and_none_that_is_worse(tmp_path: Path) -> None:
