@@ -6,10 +6,13 @@ import hashlib
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic_core import to_json
+from pydantic import TypeAdapter
 
 from envs.core.frozen import Frozen
 from envs.core.readings import Axes
+
+ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
+"""Writes plain data, models of pydantic included."""
 
 
 class Site(Frozen):
@@ -55,7 +58,7 @@ class Site(Frozen):
     @property
     def plant_hash(self) -> str:
         """Short content hash of `plant`."""
-        return hashlib.sha256(to_json(self.plant)).hexdigest()[:16]
+        return hashlib.sha256(ANYTHING.dump_json(self.plant)).hexdigest()[:16]
 
     @property
     def unhashed(self) -> Any:
