@@ -114,7 +114,7 @@ def _cheapest(  # noqa: PLR0912, PLR0915 (one search, its pruning conditions in 
         v = who[n]
         limit = best
         if v < vehicle and vehicle != who[0]:
-            limit = np.nextafter(best, np.inf)
+            limit = np.nextafter(best, np.inf)  # equal cost will do, as it comes earlier in the fleet
         count, ranged = fleet.length[v], fleet.battery[v, LEFT] < np.inf
         if bounds[n] >= limit or count + 2 > PLAN:
             continue

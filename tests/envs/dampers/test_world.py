@@ -240,7 +240,7 @@ def test_a_yielding_building_with_a_light_stiff_top_is_stepped_finely_enough():
     assert block.kpis()[0]["j"] == pytest.approx(1.0, rel=0.02)
 
 
-def test_energy_that_dampers_took_is_what_the_building_has_lost():
+def test_energy_that_dampers_took_is_their_force_times_their_stroke():
     """At full voltage most of the work of stiff dampers is given back at once: the rest must not be blurred."""
     scenario = load_scenario("dampers/jansen", duration_s=6.0, **{"timing.decision_ms": 1.0, "dampers": {1: 30, 2: 30}})
     block = Block(scenario, load_site(scenario))
