@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from envs.core.conditions import Condition
 from envs.core.site import Site
 from serving.access.entry import Access
 from serving.access.keys import create_key
@@ -18,6 +17,7 @@ from serving.access.principal import AccessSettings, Grant, Principal, Role
 from serving.alarms.watch import AlarmWatch
 from serving.app import create_app
 from serving.cluster.shards import Front
+from serving.events import SiteChange
 from serving.gateway import Gateway
 from serving.refusals import Unauthenticated
 from tests.serving.operators import BASE, HOME, Book, Clock, ask, failing, http
@@ -83,6 +83,14 @@ def test_every_address_asks_for_its_role_and_no_less(
     assert status("administer@intersections/grid2x2") != 403
 
 
+def rung(site: Site) -> AlarmWatch:
+    """A watch in which alarm 1 was raised, and stands until a tick comes."""
+    watch = AlarmWatch([site])
+    left = {"from": "new", "to": "old", "role": "canary"}
+    watch.take(SiteChange(site.system, site.name, 0.0, "service", "rollback", "it fails", left))
+    return watch
+
+
 @pytest.mark.parametrize(
     ("grant", "status"),
     [
@@ -95,9 +103,7 @@ def test_seeing_to_an_alarm_is_one_request_of_somebody_who_may(
     site: Site, tmp_path: Path, grant: Grant, status: int
 ) -> None:
     key, _ = create_key(tmp_path / "keys.json", "room", [grant], rate_s=0.001, burst=1.0)
-    watch = AlarmWatch([site])
-    with watch.lock:
-        watch.book.hold(site.system, site.name, {"full": Condition("full", "high", "it is full")}, 0.0)
+    watch = rung(site)
     gateway = Gateway([service(site)], Access(AccessSettings(keys=tmp_path / "keys.json")), alarms=watch)
     with closing(watch), TestClient(create_app(gateway), HOME) as client:
         statuses = [client.post("/v1/alarms/1/acknowledge", headers={"x-api-key": key}).status_code for _ in range(2)]
@@ -105,9 +111,7 @@ def test_seeing_to_an_alarm_is_one_request_of_somebody_who_may(
 
 
 def test_an_alarm_that_was_acknowledged_is_no_change_once_more(site: Site) -> None:
-    watch, book = AlarmWatch([site]), Book()
-    with watch.lock:
-        watch.book.hold(site.system, site.name, {"full": Condition("full", "high", "it is full")}, 0.0)
+    watch, book = rung(site), Book()
     gateway = Gateway([service(site, sinks=[book])], alarms=watch)
     with closing(watch), TestClient(create_app(gateway), HOME) as client:
         told = [client.post("/v1/alarms/1/acknowledge") for _ in range(2)]
@@ -118,9 +122,7 @@ def test_an_alarm_that_was_acknowledged_is_no_change_once_more(site: Site) -> No
 
 
 def test_an_alarm_is_shelved_for_a_reason_and_brought_back_without(site: Site) -> None:
-    watch = AlarmWatch([site])
-    with watch.lock:
-        watch.book.hold(site.system, site.name, {"full": Condition("full", "high", "it is full")}, 0.0)
+    watch = rung(site)
     with closing(watch), TestClient(create_app(Gateway([service(site)], alarms=watch)), HOME) as client:
         told = [
             client.post("/v1/alarms/1/shelve", json={"reason": reason, "seconds": seconds})
