@@ -60,6 +60,12 @@ HEAD = 50
 RISING = 10
 """Number of values from which a column that only rises holds times, not accelerations."""
 
+DRIFT = 2.0
+"""Velocity at a record's end, as a multiple of the peak of what it does beside rising evenly, that tells of an offset.
+
+It is at most 1.6 in 4200 motions from seeds, and 0.002 in El Centro, where an offset of 0.8 % of its peak makes it 2.
+"""
+
 FILE_END = "\x1a\r\n"
 """What may stand behind the last value: ends of lines, and the sign with which DOS ends a file."""
 
@@ -93,6 +99,26 @@ def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
         told = f"peaks at {peak_g:.4g} g" if peak_g else "never moves"
         raise CityloopError(f"record {path} {told}: correct motion.unit ({', '.join(UNITS)}), or give another record")
     return accel, dt_s
+
+
+def offset_of(accel: np.ndarray, dt_s: float) -> str | None:
+    """What tells that a record's acceleration has an offset; None: nothing does.
+
+    The integral of an offset rises evenly, to far more than the velocity of the motion itself.
+
+    Args:
+        accel: in m/s², ``(T,)``.
+        dt_s: between samples.
+    """
+    velocity = np.append(0.0, (accel[1:] + accel[:-1]).cumsum() * dt_s / 2)
+    end, lasts_s = float(velocity[-1]), (len(accel) - 1) * dt_s
+    rest = float(np.abs(velocity - np.linspace(0.0, end, len(velocity))).max())
+    if abs(end) <= DRIFT * rest:
+        return None
+    return (
+        f"integrated, the ground ends at {abs(end):.3g} m/s, and without an even acceleration of "
+        f"{end / lasts_s:.2g} m/s2 its velocity peaks at {rest:.3g} m/s"
+    )
 
 
 def _head(lines: list[str]) -> list[str]:

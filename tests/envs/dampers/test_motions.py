@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from envs import CityloopError
+from envs.dampers.assembly import load_site
 from envs.dampers.frame import modal_response
 from envs.dampers.motions import (
     SOILS,
@@ -18,7 +19,8 @@ from envs.dampers.motions import (
     gusts,
     near_field,
 )
-from envs.dampers.records import read_record
+from envs.dampers.records import offset_of, read_record
+from envs.dampers.scenarios import DampersScenario
 from envs.dampers.spectrum import G, design_spectrum, match, spectrum
 from tests.data import EL_CENTRO, needs_el_centro
 from tests.envs.dampers.shaken import shear_frame
@@ -252,6 +254,27 @@ def test_a_column_named_by_its_unit_is_not_taken_for_another(tmp_path):
 def test_a_head_that_names_the_unit_may_name_others_of_other_things(tmp_path, head):
     values, _ = read_record(write(tmp_path, "a.csv", f"{head}\n0,0\n1,1\n"))
     assert values[-1] == pytest.approx(G)
+
+
+@needs_el_centro
+def test_an_offset_of_a_record_is_told_and_no_motion_of_ours_seems_to_have_one():
+    recorded, dt_s = read_record(EL_CENTRO)
+    assert "8.26 m/s" in offset_of(recorded + 0.027 * G, dt_s)
+    assert offset_of(np.ones(100), 0.01)
+    assert offset_of(recorded, dt_s) is None
+    motions = (draw(Motion(kind=kind), 30.0, 0.01, 0.7, seed) for kind in KINDS for seed in range(20))
+    assert not any(offset_of(motion, 0.01) for motion in motions)
+
+
+def test_a_scenario_warns_of_a_record_with_an_offset(tmp_path, caplog):
+    sine = np.sin(2 * np.pi * np.arange(1000) / 100)
+    for name, offset in (("fine.csv", 0.0), ("off.csv", 0.1)):
+        rows = "".join(f"{k / 100},{value}\n" for k, value in enumerate(0.2 * sine + offset))
+        motion = {"kind": "record", "record": write(tmp_path, name, rows)}
+        load_site(DampersScenario(name="mine", building="jansen", motion=motion, duration_s=1.0))
+    (warning,) = (record.message for record in caplog.records)
+    assert "off.csv: integrated, the ground ends at 9.8 m/s" in warning
+    assert "correct its baseline" in warning
 
 
 @needs_el_centro
