@@ -159,6 +159,16 @@ def test_an_outfall_that_counts_nowhere_is_told(folder, caplog):
     assert "what runs out at SPARE is neither treated nor counts as overflow" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("row", "told"), [("", "own.inp: rain on S runs off nowhere, as in SWMM"), ("s 0.01 0.1 0.05 0.05 25 OUTLET\n", "")]
+)
+def test_subcatchments_from_which_nothing_runs_off_are_told(folder, caplog, row, told):
+    small(folder, "S 0.01 0.1 0.05 0.05 25 OUTLET\n", row)
+    load_site(load_scenario(folder / "own.yaml"))
+    assert told in caplog.text
+    assert bool(caplog.text) == bool(told)
+
+
 def test_nodes_under_pressure_overflow_later(folder):
     small(folder, "J 7 3 0 0 0\n", "J 7 3 0 12 0\n")
     (folder / "own.inp").write_text((folder / "own.inp").read_text().replace("G T J SIDE", "G J T SIDE"))
