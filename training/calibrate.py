@@ -107,7 +107,12 @@ class _Place:
             if healthy:
                 noted.add(one)
         if not noted.tops:
-            raise CityloopError(f"{self.scenario.ref}: every episode failed, so nobody knows what is healthy")
+            system = self.loop.system
+            why = f"{system.failure}: {system.kpis[system.failure]}"
+            raise CityloopError(
+                f"{self.scenario.ref}: every episode failed ({why}), so nobody knows what is healthy: "
+                "make the scenario milder, or calibrate on another"
+            )
         return noted
 
     def _episode(self, seed: int, parts: Sequence[str], envelope: Envelope | None) -> tuple[Noted, bool]:

@@ -103,6 +103,13 @@ def test_what_cannot_be_calibrated_is_one_sentence(tmp_path: Path) -> None:
         calibrate(path, [grid], episodes=0)
 
 
+def test_why_every_episode_failed_is_told(tmp_path: Path) -> None:
+    harsh = load_scenario("dampers/jansen", duration_s=3.0, motion={"pga_g": 5.0, "pga_spread": 0.0})
+    told = r"dampers/jansen: every episode failed \(overloaded: 1 if a storey .*\), .*: make the scenario milder"
+    with pytest.raises(CityloopError, match=told):
+        calibrate("passive-off", [harsh], episodes=1, out=tmp_path / "limits.json")
+
+
 def test_what_would_fail_in_the_end_fails_before_anything_is_played(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
