@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 
 import numpy as np
@@ -75,19 +76,14 @@ def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
 
     Args:
         path: ``*.AT2``, or a file with the fourth line of one; or time in s and acceleration, separated by comma,
-            semicolon or blanks. A header is skipped.
+            semicolon or blanks, in quotation marks or not. A header is skipped.
         unit: of the accelerations, a key of `UNITS`.
 
     Raises:
         CityloopError: if the file cannot be read, does not hold what it should, is of another format, or names another
             unit itself.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")  # a header may be in any language
-    except OSError as error:
-        raise CityloopError(
-            f"record {path} cannot be read ({error.strerror}): give an AT2 or two-column file"
-        ) from None
+    text = _text(path)
     lines = text.rstrip(FILE_END).splitlines()
     _refuse_foreign(path, lines[:HEAD])
     at2 = path.suffix.lower() == ".at2" or "NPTS" in "".join(lines[3:4]).upper()
@@ -121,6 +117,20 @@ def offset_of(accel: np.ndarray, dt_s: float) -> str | None:
     )
 
 
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CityloopError(
+            f"record {path} cannot be read ({error.strerror}): give an AT2 or two-column file"
+        ) from None
+    wide = content.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+    text = content.decode("utf-16" if wide else "utf-8-sig", errors="replace")  # a header may be in any language
+    if "\0" in text:
+        raise CityloopError(f"record {path} is no text, or text without a mark of its encoding: save it as UTF-8")
+    return text
+
+
 def _head(lines: list[str]) -> list[str]:
     """Lines before a file's first numbers."""
     first = next((k for k, line in enumerate(lines) if _numbers(line) is not None), len(lines))
@@ -152,7 +162,7 @@ def _check_head(path: Path, head: list[str], unit: str) -> None:
 
 def _numbers(line: str, at: int = 0) -> tuple[float, float] | None:
     """Two numbers of a line from an index on, the first two by default; None if there are none."""
-    words = re.split(r"[,;\s]+", line.strip())
+    words = re.split(r"[,;\s]+", line.replace('"', "").strip())
     try:
         return float(words[at]), float(words[at + 1])
     except (ValueError, IndexError):

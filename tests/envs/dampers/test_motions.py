@@ -192,6 +192,23 @@ def test_no_sample_is_lost_to_a_mark_or_a_header_of_any_kind(tmp_path, head):
     np.testing.assert_allclose(read_record(tmp_path / "a.txt")[0] / G, [0.5, 1, 2])
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("row", ["{},{}", '"{}","{}"', '"{}"\t"{}"', '"{}" ; "{}"'])
+def test_spreadsheets_may_quote_and_encode_as_they_like(tmp_path, encoding, row):
+    lines = [row.format("time, s", "acc (g)"), *(row.format(k / 100, k / 10) for k in range(4))]
+    (tmp_path / "a.csv").write_bytes("\r\n".join(lines).encode(encoding))
+    values, dt_s = read_record(tmp_path / "a.csv")
+    np.testing.assert_allclose(values / G, [0, 0.1, 0.2, 0.3])
+    assert dt_s == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("content", ["0,0\n1,1\n".encode("utf-16-le"), "0,0\n".encode("utf-32"), b"PK\x03\x04\x14\0"])
+def test_what_is_no_text_is_refused(tmp_path, content):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(CityloopError, match=r"a\.csv is no text, or .*: save it as UTF-8"):
+        read_record(tmp_path / "a.csv")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
