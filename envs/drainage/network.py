@@ -209,6 +209,9 @@ def _refuse_strangers(scenario: DrainageScenario, inp: Inp, names: Sequence[str]
     if both:
         raise CityloopError(f"{where}: what runs out at {min(both)} is in treatment and counts as overflow: choose one")
     _refuse_objective(where, scenario.objective, inp)
+    stuck = scenario.faults.stuck_gates
+    if stuck > len(names):
+        raise CityloopError(f"{where}: faults.stuck_gates is {stuck}: there are {len(names)} gates")
     conduits = [row[0] for row in inp.rows("CONDUITS")]
     _known(where, "faults.blocked", scenario.faults.blocked, conduits, "conduit")
     shapes = {row[0]: row[1].upper() for row in inp.rows("XSECTIONS") if len(row) > 1}

@@ -97,6 +97,7 @@ def test_names_that_are_numbers_want_quotation_marks(folder):
 def test_an_unknown_node_is_named(folder):
     assert "controllable names 'X', which is no node" in refusal(folder, controllable=("X",))
     assert "sensitive names 'X', which is no node" in refusal(folder, sensitive=("X",))
+    assert "faults.stuck_gates is 3: there are 2 gates" in refusal(folder, faults__stuck_gates=3)
 
 
 @pytest.mark.parametrize("named", [{"sensitive": ("SPARE",)}, {"controllable": ("T", "SPARE")}])
