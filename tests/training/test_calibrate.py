@@ -119,6 +119,8 @@ def test_what_would_fail_in_the_end_fails_before_anything_is_played(
         calibrate(path, [grid], episodes=60_000)
     with pytest.raises(CityloopError, match=r"folder .*CARD.md cannot be made or written"):
         calibrate("max-pressure", [grid], episodes=1, out=path / "CARD.md" / "limits.json")
+    with pytest.raises(CityloopError, match="tiny is a folder: give a file"):
+        calibrate("max-pressure", [grid], episodes=1, out=path)
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(CityloopError, match=r"folder of the bundle .* \(one may not write there"):
         calibrate(path, [grid], episodes=1)
