@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from agents import make_controller
 from envs.core.errors import CityloopError
@@ -38,6 +39,7 @@ class EdgeLoop:
         self.acquisition = Acquisition(site)
         self._features, self._guard = DampersFeatures(site), DampersGuard(site)
         self._n, self._d = site.building.frame.floors, len(site.agents)
+        self._told = f"give {self._n} accelerations, {self._d} strokes, {self._d} forces, and the ground's acceleration"
         self._mask = self._guard.mask({})
         self.reset()
 
@@ -54,7 +56,7 @@ class EdgeLoop:
         self.controller.reset()
         self.failures = 0
 
-    def decide(self, samples: np.ndarray) -> tuple[np.ndarray, Sequence[Intervention]]:
+    def decide(self, samples: ArrayLike) -> tuple[np.ndarray, Sequence[Intervention]]:
         """Levels for the drivers as shares of full voltage ``(N,)``, and the guard's interventions.
 
         Args:
@@ -62,15 +64,16 @@ class EdgeLoop:
                 ground's acceleration, ``(floors + 2 N + 1,)``; NaN: lost.
 
         Raises:
-            CityloopError: if there are more or fewer of them.
+            CityloopError: if they are no numbers, or there are more or fewer of them.
         """
-        if samples.shape != (self._n + 2 * self._d + 1,):
-            raise CityloopError(
-                f"samples have shape {samples.shape}: give {self._n} accelerations, {self._d} strokes, "
-                f"{self._d} forces, and the ground's acceleration"
-            )
-        seen = self.acquisition.take(samples[:, None], self._level)
-        readings = {name: row[0] for name, row in seen.items()}
+        try:
+            row = np.asarray(samples, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise CityloopError(f"samples are {samples!r:.60}, not a row of numbers ({error}): {self._told}") from None
+        if row.shape != (self._n + 2 * self._d + 1,):
+            raise CityloopError(f"samples have shape {row.shape}: {self._told}")
+        seen = self.acquisition.take(row[:, None], self._level)
+        readings = {name: column[0] for name, column in seen.items()}
         try:
             requests = self.controller.act(readings, self._features.encode(readings, self._mask))
         except Exception:  # the drivers get an answer in time in any case: the guard's

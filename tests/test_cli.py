@@ -146,6 +146,7 @@ def test_list_for_people(capsys):
         (("teach", "drainage/theta"), "scenario drainage/theta is of drainage: give one of dampers"),
         (("teach", "dampers/yang8"), "is no folder: name another file with -o"),
         (("teach", "dampers/jansen", "-o", "none/one.json"), "is no folder: name another file with -o"),
+        (("teach", "dampers/jansen", "-o", "."), "as it is a folder: name a file with -o"),
         (("travel-times", "transit/hcmc", "-o", "times.json"), "scenario hcmc has no SUMO network"),
         (("riders", "transit/hcmc", "--vehicles", "0"), "vehicles is 0: give a number from 1 to 40"),
         (("check", "nothing"), "'nothing' is no scenario"),

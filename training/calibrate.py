@@ -107,7 +107,12 @@ class _Place:
             if healthy:
                 noted.add(one)
         if not noted.tops:
-            raise CityloopError(f"{self.scenario.ref}: every episode failed, so nobody knows what is healthy")
+            system = self.loop.system
+            why = f"{system.failure}: {system.kpis[system.failure]}"
+            raise CityloopError(
+                f"{self.scenario.ref}: every episode failed ({why}), so nobody knows what is healthy: "
+                "make the scenario milder, or calibrate on another"
+            )
         return noted
 
     def _episode(self, seed: int, parts: Sequence[str], envelope: Envelope | None) -> tuple[Noted, bool]:
@@ -178,14 +183,16 @@ def calibrate(
         on_progress: called with (rounds of episodes done, rounds in all), three rounds per scenario.
 
     Raises:
-        CityloopError: if the bundle cannot be used, a scenario is of another system or reserved for tests, or no
-            observation changes.
+        CityloopError: if the bundle cannot be used or ``out`` written, a scenario is of another system or reserved for
+            tests, every episode of one fails, or no observation changes.
     """
     system = _system_of(scenarios, episodes, rate)
     policy = Policy.load(Path(controller), system) if out is None else None
     seeds = [_all_seeds(scenario, _count(scenario, episodes)) for scenario in scenarios]
     written, called = (Path(controller), "folder of the bundle") if out is None else (out, "folder")
     make_folder(written.parent, called)  # checked first, because the episodes may take hours
+    if out is not None and out.is_dir():
+        raise CityloopError(f"{out} is a folder: give a file for the limits of sensors")
     places = [_Place(scenario, policy or str(controller), episodes) for scenario in scenarios]
     observed = {} if policy is None else policy.card.observation  # a rule has no observations that it was trained on
     parts = [name for name, shape in observed.items() if shape[-1] is not None]

@@ -359,7 +359,7 @@ def episode(played: Episode, name: str) -> Figure | None:
 
 def _from_zero(axes: Any) -> None:
     """Let the axis begin at zero, unless a curve lies below."""
-    if all(np.nanmin(line.get_ydata()) >= 0 for line in axes.lines if len(line.get_ydata())):
+    if not any((line.get_ydata() < 0).any() for line in axes.lines):
         axes.set_ylim(bottom=0)
 
 

@@ -37,6 +37,9 @@ SURCHARGE_AT = {"TABULAR": 6, JUNCTION: 5} | dict.fromkeys(
 SHALLOW = 2.0
 """Default depth of a node where the input gives none, in the input's unit."""
 
+SHOWN = 5
+"""Most subcatchments that a warning names."""
+
 TIDAL = ("FIXED", "TIDAL", "TIMESERIES")
 """Types of outfall whose receiving water has a level of its own."""
 
@@ -78,6 +81,7 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     _refuse_strangers(scenario, inp, names, kinds)
     outfalls = tuple(row[0] for row in inp.rows("OUTFALLS"))
     _warn_of_spills(scenario, outfalls)
+    _warn_of_lost_rain(inp)
     ends = ends_of(inp)
     storage, others = _tank_rows(inp, {ends[name][0] for name in names})
     tides = tuple(row[0] for row in inp.rows("OUTFALLS") if len(row) > 2 and row[2].upper() in TIDAL)
@@ -167,6 +171,16 @@ def _warn_of_spills(scenario: DrainageScenario, outfalls: Sequence[str]) -> None
         warn_once(LOGGER, scenario.inp, sentence)
 
 
+def _warn_of_lost_rain(inp: Inp) -> None:
+    """Warn of subcatchments without a row in [SUBAREAS]: SWMM lets nothing run off them."""
+    given = {folded(row[0]) for row in inp.rows("SUBAREAS")}
+    names = [row[0] for row in inp.rows("SUBCATCHMENTS") if folded(row[0]) not in given]
+    if names:
+        told = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        sentence = f"{inp.path.name}: rain on {told} runs off nowhere, as in SWMM: give each a row in [SUBAREAS]"
+        warn_once(LOGGER, inp.path, sentence)
+
+
 def ends_of(inp: Inp) -> dict[str, tuple[str, str]]:
     """Link → the nodes that it leads from and to."""
     return {row[0]: (row[1], row[2]) for section in LINKS for row in inp.rows(section) if len(row) > 2}
@@ -195,6 +209,9 @@ def _refuse_strangers(scenario: DrainageScenario, inp: Inp, names: Sequence[str]
     if both:
         raise CityloopError(f"{where}: what runs out at {min(both)} is in treatment and counts as overflow: choose one")
     _refuse_objective(where, scenario.objective, inp)
+    stuck = scenario.faults.stuck_gates
+    if stuck > len(names):
+        raise CityloopError(f"{where}: faults.stuck_gates is {stuck}: there are {len(names)} gates")
     conduits = [row[0] for row in inp.rows("CONDUITS")]
     _known(where, "faults.blocked", scenario.faults.blocked, conduits, "conduit")
     shapes = {row[0]: row[1].upper() for row in inp.rows("XSECTIONS") if len(row) > 1}

@@ -210,8 +210,17 @@ def test_the_edge_falls_back_when_its_controller_fails_and_refuses_what_does_not
     levels, changes = edge.decide(np.zeros(11))
     np.testing.assert_array_equal(levels, SITE.safe_level)
     assert (edge.failures, changes[0].reason) == (1, "no_request")
-    with pytest.raises(CityloopError, match="give 6 accelerations, 2 strokes"):
-        edge.decide(np.zeros(10))
+    for samples in (np.zeros(10), [0.0] * 10, np.zeros((11, 1)), 0.0, None, {}, "no", ["x"] * 11, [[0.0], [0.0, 1.0]]):
+        with pytest.raises(CityloopError, match=r"^samples .*: give 6 accelerations, 2 strokes"):
+            edge.decide(samples)
+
+
+def test_the_edge_takes_any_row_of_numbers():
+    row = [0.01, None, *[0.0] * 9]  # what JSON has for a lost sample
+    for samples in (row, tuple(row), np.array(row), np.array(row, dtype=np.float32)):
+        edge, expected = (EdgeLoop(SITE, make_controller("lqg", SITE)) for _ in range(2))
+        levels, _ = edge.decide(samples)
+        np.testing.assert_array_equal(levels, expected.decide(np.array([0.01, np.nan, *[0.0] * 9]))[0])
 
 
 def test_the_edge_needs_neither_torch_nor_ray_nor_a_compiler():

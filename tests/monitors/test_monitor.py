@@ -309,6 +309,20 @@ def test_a_wrong_window_ends_in_one_sentence(monitor, record, temperature, sente
         monitor.watch(record, temperature)
 
 
+def test_a_window_shorter_than_those_learned_is_refused(monitor, tmp_path):
+    record, temperature = window(21)
+    learned = monitor.learned.samples
+    assert learned == record.shape[1]
+    monitor.watch(record[:, : int(0.95 * learned)], temperature)
+    short = record[:, : learned // 2]
+    with pytest.raises(CityloopError, match=rf"has {learned // 2} samples, too few .*: give {learned}, or learn"):
+        monitor.watch(short, temperature)
+    content = json.loads(monitor.learned.model_dump_json())
+    del content["samples"]  # as in files from before it was noted
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    StructuralMonitor.load(tmp_path / "old.json").watch(short, temperature)
+
+
 @pytest.mark.parametrize(
     ("windows", "temperatures", "sentence"),
     [

@@ -103,6 +103,13 @@ def test_what_cannot_be_calibrated_is_one_sentence(tmp_path: Path) -> None:
         calibrate(path, [grid], episodes=0)
 
 
+def test_why_every_episode_failed_is_told(tmp_path: Path) -> None:
+    harsh = load_scenario("dampers/jansen", duration_s=3.0, motion={"pga_g": 5.0, "pga_spread": 0.0})
+    told = r"dampers/jansen: every episode failed \(overloaded: 1 if a storey .*\), .*: make the scenario milder"
+    with pytest.raises(CityloopError, match=told):
+        calibrate("passive-off", [harsh], episodes=1, out=tmp_path / "limits.json")
+
+
 def test_what_would_fail_in_the_end_fails_before_anything_is_played(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +119,8 @@ def test_what_would_fail_in_the_end_fails_before_anything_is_played(
         calibrate(path, [grid], episodes=60_000)
     with pytest.raises(CityloopError, match=r"folder .*CARD.md cannot be made or written"):
         calibrate("max-pressure", [grid], episodes=1, out=path / "CARD.md" / "limits.json")
+    with pytest.raises(CityloopError, match="tiny is a folder: give a file"):
+        calibrate("max-pressure", [grid], episodes=1, out=path)
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(CityloopError, match=r"folder of the bundle .* \(one may not write there"):
         calibrate(path, [grid], episodes=1)

@@ -49,6 +49,14 @@ def test_a_total_and_the_readings_that_it_sums_have_a_panel_each() -> None:
     ]
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_no_sensor_told_is_drawn_as_nothing() -> None:
+    drawn = {"depth_m": np.full((4, 2), np.nan), "flow_cms": np.array([[np.nan], [1.0], [-1.0], [2.0]])}
+    silent, flow = plots.episode(played({}, drawn), "astlingen").axes
+    assert silent.get_ylim()[0] == 0
+    assert flow.get_ylim()[0] < -1
+
+
 def test_an_episode_with_nothing_to_draw_has_no_picture() -> None:
     assert plots.episode(played({}, {}), "flat") is None
 

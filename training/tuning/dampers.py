@@ -8,6 +8,7 @@ under it, and are called ``LAW@CONDITION`` then.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ from envs.core.world import Controller
 from envs.dampers.assembly import is_stable, load_site
 from envs.dampers.block import Block
 from envs.dampers.scenarios import Conditions, DampersScenario
+
+LOGGER = logging.getLogger(__name__)
 
 MOTIONS, WIDE, CLOSE, ROUNDS = 24, 15, 8, 2
 """Training motions, trials of the wide search beside the defaults, trials of each close search, and number of close
@@ -137,6 +140,13 @@ def tune(
         if unknown is not None:
             raise CityloopError(f"{what} {unknown!r} is unknown: choose {', '.join(known)}")
     kinds = [kind for kind in LAWS if not laws or kind.name in laws]
+    if scenario.motion.record:
+        LOGGER.warning(
+            "%s: the motion is that of a record, the same for every seed, so what is found suits this one motion; "
+            "choose another motion.kind to tune on %d motions",
+            scenario.ref,
+            MOTIONS,
+        )
     rows: list[dict[str, Any]] = []
     total = len(kinds) * len(conditions or ("",))
     on_progress(0, total)

@@ -1,11 +1,13 @@
 """Tuning of laws on levels for one drainage network.
 
 A random search, then closer ones about the best, on training storms, for the least overflow as the reward counts it:
-relative to the size of its storm, so that no single cloudburst decides.
+relative to the size of its storm, so that no single cloudburst decides. Rain from a file is one storm, which is played
+whole.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -20,6 +22,8 @@ from envs.core.files import read_json, write_json
 from envs.core.world import Controller
 from envs.drainage.reward import EVENT_M3, EVENT_SHARE
 from envs.drainage.scenarios import DrainageScenario
+
+LOGGER = logging.getLogger(__name__)
 
 LAWS: dict[str, type[LevelLaw] | type[LevelPI] | type[Hold]] = {"pi": LevelPI, "law": LevelLaw, "hold": Hold}
 """Name → law."""
@@ -55,12 +59,21 @@ class Storms:
 
     Args:
         scenario: the scenario.
-        count: number of storms.
+        count: number of storms; rain from a file is the same for every seed, and counts once.
     """
 
     def __init__(self, scenario: DrainageScenario, count: int = STORMS):
-        shortened = {"duration_s": min(scenario.duration_s, HOURS * 3600.0)}
-        self._loop = make_loop(scenario.override(shortened))
+        if scenario.rain == "file":
+            count = 1
+            LOGGER.warning(
+                "%s: the rain is that of a file, the same for every seed, so what is found suits this one storm; "
+                "set rain to varied, storms or design to tune on %d storms",
+                scenario.ref,
+                STORMS,
+            )
+        else:
+            scenario = scenario.override({"duration_s": min(scenario.duration_s, HOURS * 3600.0)})
+        self._loop = make_loop(scenario)
         self.site = self._loop.site
         first = scenario.seeds.train.first
         self._seeds = range(first, first + count)
@@ -88,6 +101,8 @@ def search(storms: Storms, law: str, wide: int = WIDE, close: int = CLOSE) -> tu
             found = storms.score(kind(storms.site, trial))  # type: ignore[arg-type]
             if found < score:
                 best, score = trial, found
+            if not score:  # nothing can be better
+                return best, score
         trials = [_near(best, rng) for _ in range(close)]
     return best, score
 
@@ -117,11 +132,13 @@ def tune(
         A row per law: ``law``, ``share`` (mean overflow relative to each storm's size), ``parameters``.
 
     Raises:
-        CityloopError: if a law is unknown, or another network of the same name ships.
+        CityloopError: if a law is unknown, the scenario is for tests alone, or another network of the same name ships.
     """
     unknown = next((law for law in laws if law not in LAWS), None)
     if unknown is not None:
         raise CityloopError(f"law {unknown!r} is unknown: choose {', '.join(LAWS)}")
+    if scenario.held_out:
+        raise CityloopError(f"scenario {scenario.ref} is for tests alone: tune on another")
     rows: list[dict[str, Any]] = []
     names = laws or tuple(LAWS)
     on_progress(0, len(names))
@@ -130,6 +147,8 @@ def tune(
             raise CityloopError(f"another network ships as {scenario.name}: give yours a name of its own to tune it")
         for law in names:
             numbers, score = search(storms, law)
+            if not score:
+                LOGGER.warning("%s: under %s nothing overflows, so nothing was tuned", scenario.ref, law)
             content = read_json(TUNED) if TUNED.is_file() else {}
             content.setdefault(scenario.name, {})[law] = dict(numbers)
             write_json(TUNED, content)

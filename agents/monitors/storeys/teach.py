@@ -65,9 +65,11 @@ def destination(scenario: DampersScenario, out: Path | None) -> Path:
         out: the file; None: beside the site's shipped policy.
 
     Raises:
-        CityloopError: if its folder does not exist.
+        CityloopError: if its folder does not exist, or it is a folder itself.
     """
     found = out or CHECKPOINTS / "dampers" / scenario.name / FILE
+    if found.is_dir():
+        raise CityloopError(f"{found} cannot be written, as it is a folder: name a file with -o")
     if not found.parent.is_dir():
         raise CityloopError(f"{found} cannot be written, as {found.parent} is no folder: name another file with -o")
     return found

@@ -69,6 +69,7 @@ class Learned(Frozen):
         channel_offset: the channels' means, m/s².
         level_mean, level_sigma: of `vibration.levels`.
         windows: how many were learned from, and how many set the threshold.
+        samples: of the shortest of them; 0 in files from before it was noted.
     """
 
     format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
@@ -86,6 +87,7 @@ class Learned(Frozen):
     level_mean: Table
     level_sigma: Table
     windows: tuple[int, int]
+    samples: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

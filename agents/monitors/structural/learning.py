@@ -85,6 +85,7 @@ def learn(config: MonitorConfig, windows: Iterable[np.ndarray], temperatures_c: 
         level_mean=_table(np.mean(healthy.levels, axis=0)),
         level_sigma=_table(np.std(healthy.levels, axis=0) + 0.05),
         windows=(len(seen[fit]), len(seen[held])),
+        samples=min(healthy.samples),
     )
 
 
@@ -104,6 +105,7 @@ class _Healthy:
         temperature_c: of each.
         means: of the channels, m/s², ``(channels,)`` each.
         levels: of each, see `vibration.levels`.
+        samples: number in each.
         faults: in how many of all windows a channel was at fault, and how.
     """
 
@@ -111,6 +113,7 @@ class _Healthy:
     temperature_c: list[float] = field(default_factory=list)
     means: list[np.ndarray] = field(default_factory=list)
     levels: list[np.ndarray] = field(default_factory=list)
+    samples: list[int] = field(default_factory=list)
     faults: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
@@ -131,6 +134,7 @@ def _gather(config: MonitorConfig, windows: Iterable[np.ndarray], temperatures_c
             found.temperature_c.append(float(temperatures_c[count]))
             found.means.append(mean)
             found.levels.append(levels(observed.filled))
+            found.samples.append(values.shape[1])
         count += 1
     _enough(config, count, len(temperatures_c), found)
     return found

@@ -22,6 +22,10 @@ from agents.monitors.structural.report import Report, SensorFault, StoreyLoss, T
 from agents.monitors.structural.sensors import gain_faults
 from agents.monitors.structural.updating import Estimate, estimate_losses, standing, weigh
 from agents.monitors.structural.vibration import Vibration, judge
+from envs.core.errors import CityloopError
+
+SHORTEST = 0.9
+"""Share of the shortest learned window that a window must have to be judged: shorter ones may look like damage."""
 
 IDENTIFIED = 0.5
 """Share of the reference modes that must be found before anything is said about the structure."""
@@ -75,15 +79,19 @@ class StructuralMonitor:
         """Judge the next window.
 
         Args:
-            window: accelerations ``(channels, samples)`` in m/s², NaN where samples are missing; as long as those
-                learned, as shorter ones scatter more.
+            window: accelerations ``(channels, samples)`` in m/s², NaN where samples are missing.
             temperature_c: measured.
 
         Raises:
-            CityloopError: if the window does not fit.
+            CityloopError: if the window does not fit, or is shorter than those learned.
         """
         learned = self.learned
         values = check_window(self.config, window, temperature_c)
+        if values.shape[1] < SHORTEST * learned.samples:
+            raise CityloopError(
+                f"window has {values.shape[1]} samples, too few beside those learned, and may look like damage: "
+                f"give {learned.samples}, or learn from windows as short"
+            )
         observed = observe(self.config, values, self._offset)
         matched, drifting = self._match(observed)
         faults = self._faults(observed.faults, drifting)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from envs import CityloopError
+from envs.dampers.assembly import load_site
 from envs.dampers.frame import modal_response
 from envs.dampers.motions import (
     SOILS,
@@ -18,7 +19,8 @@ from envs.dampers.motions import (
     gusts,
     near_field,
 )
-from envs.dampers.records import read_record
+from envs.dampers.records import offset_of, read_record
+from envs.dampers.scenarios import DampersScenario
 from envs.dampers.spectrum import G, design_spectrum, match, spectrum
 from tests.data import EL_CENTRO, needs_el_centro
 from tests.envs.dampers.shaken import shear_frame
@@ -190,6 +192,23 @@ def test_no_sample_is_lost_to_a_mark_or_a_header_of_any_kind(tmp_path, head):
     np.testing.assert_allclose(read_record(tmp_path / "a.txt")[0] / G, [0.5, 1, 2])
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("row", ["{},{}", '"{}","{}"', '"{}"\t"{}"', '"{}" ; "{}"'])
+def test_spreadsheets_may_quote_and_encode_as_they_like(tmp_path, encoding, row):
+    lines = [row.format("time, s", "acc (g)"), *(row.format(k / 100, k / 10) for k in range(4))]
+    (tmp_path / "a.csv").write_bytes("\r\n".join(lines).encode(encoding))
+    values, dt_s = read_record(tmp_path / "a.csv")
+    np.testing.assert_allclose(values / G, [0, 0.1, 0.2, 0.3])
+    assert dt_s == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("content", ["0,0\n1,1\n".encode("utf-16-le"), "0,0\n".encode("utf-32"), b"PK\x03\x04\x14\0"])
+def test_what_is_no_text_is_refused(tmp_path, content):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(CityloopError, match=r"a\.csv is no text, or .*: save it as UTF-8"):
+        read_record(tmp_path / "a.csv")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
@@ -252,6 +271,27 @@ def test_a_column_named_by_its_unit_is_not_taken_for_another(tmp_path):
 def test_a_head_that_names_the_unit_may_name_others_of_other_things(tmp_path, head):
     values, _ = read_record(write(tmp_path, "a.csv", f"{head}\n0,0\n1,1\n"))
     assert values[-1] == pytest.approx(G)
+
+
+@needs_el_centro
+def test_an_offset_of_a_record_is_told_and_no_motion_of_ours_seems_to_have_one():
+    recorded, dt_s = read_record(EL_CENTRO)
+    assert "8.26 m/s" in offset_of(recorded + 0.027 * G, dt_s)
+    assert offset_of(np.ones(100), 0.01)
+    assert offset_of(recorded, dt_s) is None
+    motions = (draw(Motion(kind=kind), 30.0, 0.01, 0.7, seed) for kind in KINDS for seed in range(20))
+    assert not any(offset_of(motion, 0.01) for motion in motions)
+
+
+def test_a_scenario_warns_of_a_record_with_an_offset(tmp_path, caplog):
+    sine = np.sin(2 * np.pi * np.arange(1000) / 100)
+    for name, offset in (("fine.csv", 0.0), ("off.csv", 0.1)):
+        rows = "".join(f"{k / 100},{value}\n" for k, value in enumerate(0.2 * sine + offset))
+        motion = {"kind": "record", "record": write(tmp_path, name, rows)}
+        load_site(DampersScenario(name="mine", building="jansen", motion=motion, duration_s=1.0))
+    (warning,) = (record.message for record in caplog.records)
+    assert "off.csv: integrated, the ground ends at 9.8 m/s" in warning
+    assert "correct its baseline" in warning
 
 
 @needs_el_centro

@@ -97,6 +97,7 @@ def test_names_that_are_numbers_want_quotation_marks(folder):
 def test_an_unknown_node_is_named(folder):
     assert "controllable names 'X', which is no node" in refusal(folder, controllable=("X",))
     assert "sensitive names 'X', which is no node" in refusal(folder, sensitive=("X",))
+    assert "faults.stuck_gates is 3: there are 2 gates" in refusal(folder, faults__stuck_gates=3)
 
 
 @pytest.mark.parametrize("named", [{"sensitive": ("SPARE",)}, {"controllable": ("T", "SPARE")}])
@@ -157,6 +158,16 @@ def test_an_outfall_that_counts_nowhere_is_told(folder, caplog):
     small(folder, "", "")
     load_site(load_scenario(folder / "own.yaml", treatment=("O",)))
     assert "what runs out at SPARE is neither treated nor counts as overflow" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("row", "told"), [("", "own.inp: rain on S runs off nowhere, as in SWMM"), ("s 0.01 0.1 0.05 0.05 25 OUTLET\n", "")]
+)
+def test_subcatchments_from_which_nothing_runs_off_are_told(folder, caplog, row, told):
+    small(folder, "S 0.01 0.1 0.05 0.05 25 OUTLET\n", row)
+    load_site(load_scenario(folder / "own.yaml"))
+    assert told in caplog.text
+    assert bool(caplog.text) == bool(told)
 
 
 def test_nodes_under_pressure_overflow_later(folder):

@@ -7,7 +7,7 @@ import pytest
 from agents.baselines.dampers import Fixed
 from envs import CityloopError, load_scenario
 from envs.dampers.assembly import load_site
-from envs.dampers.scenarios import Conditions
+from envs.dampers.scenarios import Conditions, DampersScenario
 from training.tuning import dampers
 from training.tuning.dampers import Tuner, search
 
@@ -43,3 +43,13 @@ def test_another_building_with_the_name_of_one_that_ships_is_not_tuned(monkeypat
     monkeypatch.setattr(dampers, "search", lambda tuner, kind, known: pytest.fail("it was tuned"))
     with pytest.raises(CityloopError, match="another building ships as jansen: give yours a name of its own"):
         dampers.tune(SCENARIO.override({"dampers": {3: 2}}), ["fixed"])
+
+
+def test_that_a_record_is_one_motion_is_said(tmp_path, monkeypatch, caplog):
+    (tmp_path / "record.csv").write_text("0,0\n1,0.1\n2,-0.1\n3,0\n")
+    (tmp_path / "tuned.json").write_text("{}")
+    monkeypatch.setattr(dampers, "TUNED", tmp_path / "tuned.json")
+    monkeypatch.setattr(dampers, "search", lambda tuner, kind, known: ({"level": 0.4}, 0.5))
+    motion = {"kind": "record", "record": tmp_path / "record.csv"}
+    dampers.tune(DampersScenario(name="mine", building="jansen", motion=motion), ["fixed"])
+    assert "dampers/mine: the motion is that of a record, the same for every seed" in caplog.text
