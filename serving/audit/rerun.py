@@ -57,8 +57,9 @@ class Differs(Exception):
 
 @dataclass(frozen=True)
 class _Seen:
-    """A tick as the controllers saw it, and the commands that were carried out."""
+    """A tick as the controllers saw it, and the commands that were carried out; ``number``: which one of the site's."""
 
+    number: int
     readings: Readings
     observation: Observation
     mask: np.ndarray
@@ -80,18 +81,21 @@ class Place:
         self._guard, self._features = self._system.make_guard(site), self._system.make_features(site)
         self._seats: dict[tuple[str, str | None], Seat | CityloopError] = {}
         self._seen: dict[tuple[int, float], _Seen] = {}
+        self._ticks, self._begun = 0, 0
+        self._seated: dict[str, int] = {}
         self.unsure: str | None = "records before the first are missing"
         """Reason why the controllers' memories are unknown; None where they are known."""
 
     def begin(self) -> None:
         """Begin an episode: every controller forgets."""
-        self.unsure = None
+        self.unsure, self._begun = None, self._ticks
         for seat in self._seats.values():
             if isinstance(seat, Seat):
                 seat.forget()
 
     def seated_anew(self, names: Collection[str]) -> None:
         """Controllers that were given a role and had none before: they start without a memory."""
+        self._seated |= dict.fromkeys(names, self._ticks)
         for (name, _), seat in self._seats.items():
             if name in names and isinstance(seat, Seat):
                 seat.forget()
@@ -114,6 +118,7 @@ class Place:
 
     def decide(self, then: Decision) -> Rerun:
         """Decide a tick once more."""
+        self._ticks += 1
         try:
             readings = self._readings(then)
             if then.requests is None:
@@ -132,7 +137,7 @@ class Place:
         finally:
             if then.fallback_reason is not None:
                 self.unsure = f"whether the controller took part in tick {then.tick} is not recorded"
-        self._seen[then.tick, then.at_s] = _Seen(readings, observation, mask, commands)
+        self._seen[then.tick, then.at_s] = _Seen(self._ticks, readings, observation, mask, commands)
         if len(self._seen) > REMEMBERED:
             del self._seen[next(iter(self._seen))]
         return Rerun(unsure=unsure, inferred=inferred)
@@ -216,6 +221,8 @@ class Place:
                 return Rerun(unsure="its tick could not be decided" if seen is None else str(seat))
             if seat.controller.timed:
                 return Rerun(unsure=f"{seat.name} searches for as long as its time allows")
+            if seat.bundle is None and seen.number <= max(self._begun, self._seated.get(then.controller, 0)):
+                return Rerun(unsure="it was recorded after its controller was to forget that tick")
             try:
                 commands, _ = self._guard.check(seen.readings, seat.decide(seen.readings, seen.observation), seen.mask)
             except Exception as error:
