@@ -13,9 +13,15 @@ from envs.core.frozen import first_problem, mend_of, problem_of
 from serving.charge.overrides import MAX_EXPIRES_S, Override
 from serving.charge.roles import Roles
 from serving.refusals import brief
-from serving.wire import Change, InCharge, Model
+from serving.wire import Change, InCharge, Model, refuse_twice
 
 REASON = Field(pattern=r"\S", max_length=500, description="why; it is kept in the audit log")
+
+KEYS = {
+    "extra_forbidden": "no such key: remove it or correct its spelling",
+    "missing": "the key is missing: add it",
+}
+"""Pydantic's error types that concern a key → remedy."""
 
 Read = TypeVar("Read", bound=BaseModel)
 
@@ -132,11 +138,16 @@ def read_form(form: type[Read], body: bytes, kinds: Collection[str] = ()) -> Rea
     except orjson.JSONDecodeError as error:
         raise ReadingError("body", body[:40].decode(errors="replace"), f"give JSON; {error}") from None
     try:
-        return form.model_validate(content)
+        read = form.model_validate(content)
     except ValidationError as error:
         field, problem = problem_of(error, kinds)
         found = None if problem["type"] == "missing" else problem["input"]
         raise ReadingError(brief(field or "body"), brief(found), _mend(form, problem)) from None
+    try:
+        refuse_twice(body)
+    except RecursionError:  # no form is as deep, so it is in what a second value of the same key replaced
+        raise ReadingError("body", None, "it has a key twice: give it once") from None
+    return read
 
 
 def read_roles(content: Any) -> dict[str, Roles]:
@@ -154,12 +165,12 @@ def read_roles(content: Any) -> dict[str, Roles]:
 def _mend(form: type[BaseModel], problem: Any) -> str:
     if not problem["loc"]:
         return f"give an object with the keys {', '.join(one.alias or name for name, one in form.model_fields.items())}"
-    if problem["type"] == "extra_forbidden":
-        return "no such key: remove it or correct its spelling"
-    if problem["type"] == "missing":
-        return "the key is missing: add it"
+    if problem["type"] in KEYS:
+        return KEYS[problem["type"]]
     if problem["loc"][0] == "reason":
         return "say why, in 1 to 500 characters"
     if problem["loc"][0] == "command":
         return "give one number, or a list of as many as the agent sets"
+    if problem["type"] == "string_pattern_mismatch":  # of names
+        return "give letters, digits and . _ : - alone"
     return mend_of(problem)

@@ -252,7 +252,7 @@ def parse_tick(system: System, site: Site, body: bytes) -> Tick:
         if key not in KEYS and key not in OPTIONAL:
             raise ReadingError(brief(key), brief(raw[key]), f"no such key; there are {', '.join((*KEYS, *OPTIONAL))}")
     if body.count(b":") > _colons(raw) or b"\\" in body:  # an escaped colon would hide one
-        _refuse_twice(body)
+        refuse_twice(body)
     tick: Any = raw.get("tick")
     time_s: Any = raw.get("time_s")
     if type(tick) is not int or not 0 <= tick <= MAX_TICK:
@@ -265,7 +265,7 @@ def parse_tick(system: System, site: Site, body: bytes) -> Tick:
     return Tick(tick, float(time_s), readings, deadline_ms, episode, _ages(raw, readings))
 
 
-def _refuse_twice(body: bytes) -> None:
+def refuse_twice(body: bytes) -> None:
     """Refuse JSON in which an object has a key twice: the reader would take the last without a word.
 
     Raises:

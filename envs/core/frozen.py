@@ -78,6 +78,7 @@ MENDS = {
     **dict.fromkeys(("tuple_type", "list_type"), "give a list"),
     **dict.fromkeys(("dict_type", "model_type"), "give keys and their values"),
     "path_type": "give a file's path",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "give true or false"),
     "missing": "it is missing: add it",
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "give a whole number"),
     **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "give a finite number"),
@@ -88,6 +89,7 @@ MENDS = {
     "literal_error": "give {expected}",
     "too_short": "give at least {min_length}",
     "string_type": "give text, in quotation marks",
+    "string_too_short": "give some text",
     "string_too_long": "give at most {max_length} characters",
     **dict.fromkeys(
         ("datetime_type", "datetime_parsing", "datetime_from_date_parsing", "timezone_aware"),

@@ -57,8 +57,9 @@ class Differs(Exception):
 
 @dataclass(frozen=True)
 class _Seen:
-    """A tick as the controllers saw it, and the commands that were carried out."""
+    """A tick as the controllers saw it, and the commands that were carried out; ``number``: which one of the site's."""
 
+    number: int
     readings: Readings
     observation: Observation
     mask: np.ndarray
@@ -78,42 +79,46 @@ class Place:
         self.site, self._fallback, self._open = site, fallback, open_seat
         self._system = get_system(site.system)
         self._guard, self._features = self._system.make_guard(site), self._system.make_features(site)
-        self._seats: dict[tuple[str, str | None], Seat | CityloopError] = {}
+        self._seats: dict[tuple[str, str | None, bool], Seat | CityloopError] = {}
         self._seen: dict[tuple[int, float], _Seen] = {}
+        self._ticks, self._begun = 0, 0
+        self._seated: dict[str, int] = {}
         self.unsure: str | None = "records before the first are missing"
         """Reason why the controllers' memories are unknown; None where they are known."""
 
     def begin(self) -> None:
         """Begin an episode: every controller forgets."""
-        self.unsure = None
+        self.unsure, self._begun = None, self._ticks
         for seat in self._seats.values():
             if isinstance(seat, Seat):
                 seat.forget()
 
     def seated_anew(self, names: Collection[str]) -> None:
         """Controllers that were given a role and had none before: they start without a memory."""
-        for (name, _), seat in self._seats.items():
-            if name in names and isinstance(seat, Seat):
+        self._seated |= dict.fromkeys(names, self._ticks)
+        for (name, _, fallback), seat in self._seats.items():
+            if name in names and not fallback and isinstance(seat, Seat):
                 seat.forget()
 
-    def _seat(self, name: str, bundle: str | None) -> Seat | CityloopError:
-        """A seat, or the reason why there is none.
+    def _seat(self, name: str, bundle: str | None, fallback: bool = False) -> Seat | CityloopError:
+        """A seat, or the reason why there is none. The fallback's is its own, whoever else has its name.
 
         Raises:
             Differs: if its bundle was altered.
         """
-        if (name, bundle) not in self._seats:
+        if (name, bundle, fallback) not in self._seats:
             try:
-                self._seats[name, bundle] = self._open(name, bundle)
+                self._seats[name, bundle, fallback] = self._open(name, bundle)
             except CityloopError as error:
-                self._seats[name, bundle] = error
-        seat = self._seats[name, bundle]
+                self._seats[name, bundle, fallback] = error
+        seat = self._seats[name, bundle, fallback]
         if isinstance(seat, Altered):
             raise Differs("bundle", str(seat))
         return seat
 
     def decide(self, then: Decision) -> Rerun:
         """Decide a tick once more."""
+        self._ticks += 1
         try:
             readings = self._readings(then)
             if then.requests is None:
@@ -132,7 +137,7 @@ class Place:
         finally:
             if then.fallback_reason is not None:
                 self.unsure = f"whether the controller took part in tick {then.tick} is not recorded"
-        self._seen[then.tick, then.at_s] = _Seen(readings, observation, mask, commands)
+        self._seen[then.tick, then.at_s] = _Seen(self._ticks, readings, observation, mask, commands)
         if len(self._seen) > REMEMBERED:
             del self._seen[next(iter(self._seen))]
         return Rerun(unsure=unsure, inferred=inferred)
@@ -157,7 +162,8 @@ class Place:
     def _requests(self, then: Decision, readings: Readings, seen: Observation) -> tuple[Requests, str | None, bool]:
         """Requests to the guard, or the recorded ones with a reason; and whether the memory was inferred."""
         recorded = _array(then.requests)
-        seat = self._seat(then.controller, then.bundle)
+        fallback = then.fallback_reason is not None
+        seat = self._seat(then.controller, then.bundle, fallback)
         if isinstance(seat, CityloopError):
             return recorded, str(seat), False
         if seat.controller.timed:
@@ -170,7 +176,7 @@ class Place:
             again = self._asked(then, fresh, readings, seen, recorded)
             if _plain(again) == _plain(recorded):
                 seat.close()
-                self._seats[then.controller, None] = fresh
+                self._seats[then.controller, None, fallback] = fresh
                 return again, None, True
             fresh.close()
             if self.unsure is not None:
@@ -187,7 +193,7 @@ class Place:
             requests = np.full(len(self.site.agents), np.nan)
         rows = [self.site.agents.index(agent) for agent in then.local]
         if rows:
-            fallback = self._seat(self._fallback, None)
+            fallback = self._seat(self._fallback, None, fallback=True)
             if isinstance(fallback, CityloopError):
                 raise Differs("requests", str(fallback))
             requests = with_rows(requests, fallback.decide(readings, seen), rows, fallback.width)
@@ -216,6 +222,8 @@ class Place:
                 return Rerun(unsure="its tick could not be decided" if seen is None else str(seat))
             if seat.controller.timed:
                 return Rerun(unsure=f"{seat.name} searches for as long as its time allows")
+            if seat.bundle is None and seen.number <= max(self._begun, self._seated.get(then.controller, 0)):
+                return Rerun(unsure="it was recorded after its controller was to forget that tick")
             try:
                 commands, _ = self._guard.check(seen.readings, seat.decide(seen.readings, seen.observation), seen.mask)
             except Exception as error:

@@ -50,7 +50,7 @@ class Places:
             Unfit: if there is none.
         """
         if name not in self._index:
-            raise Unfit(field, name, "no corner of this site: GET the site, or give a place as x_m and y_m")
+            raise Unfit(field, name, "no corner of this site: its scene labels them, or give a place as x_m and y_m")
         return self._index[name]
 
     def nearest(self, x_m: float, y_m: float, among: np.ndarray) -> int:

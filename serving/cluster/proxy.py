@@ -49,6 +49,9 @@ NO_REPLICA = problem("service", None, "no replica answers now: decide locally an
 
 UNKNOWN_METHOD = problem("method", None, f"ask with one of {', '.join(METHODS)}")
 
+NO_ADDRESS = problem("address", None, "GET /docs lists what there is")
+"""Refusal of requests that concern no address of ours, such as ``OPTIONS *``."""
+
 
 def bundle_tls(tls: Tls, folder: Path) -> Path:
     """Certificate and key as they are now, in one file that only this user reads, as HAProxy wants them.
@@ -149,7 +152,16 @@ def changes() -> list[tuple[str, str]]:
         (
             "    # Routes endpoint\n",
             f"    http-request return status 405 content-type application/json hdr allow '{', '.join(METHODS)}' "
-            f"string '{orjson.dumps(UNKNOWN_METHOD).decode()}' if !{{ method {' '.join(METHODS)} }}\n",
+            f"string '{orjson.dumps(UNKNOWN_METHOD).decode()}' if !{{ method {' '.join(METHODS)} }}\n"
+            "    http-request return status 404 content-type application/json "
+            f"string '{orjson.dumps(NO_ADDRESS).decode()}' if !{{ path_beg / }}\n",
+        ),
+        # It would name the sites to whoever asks, without a key.
+        (
+            "    http-request return status {{ route_info.status }} content-type {{ route_info.routes_content_type }} "
+            'string "{{ route_info.routes_message }}" if routes\n',
+            "    http-request return status 404 content-type application/json "
+            f"string '{orjson.dumps(NO_ADDRESS).decode()}' if routes\n",
         ),
         # A proxy that has just started knows of no application; ours has every address.
         (

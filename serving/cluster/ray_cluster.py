@@ -26,7 +26,7 @@ from serving.cluster.loopback import LOOPBACK, confine_cluster
 from serving.cluster.machine import OwnFolder, check_files, connections
 from serving.cluster.options import options, quiet
 from serving.cluster.proxy import DRAIN_S, PEM, bundle_tls, drain_proxy
-from serving.cluster.shards import shards_of
+from serving.cluster.shards import Shard, shards_of
 from serving.cluster.worker import set_up_worker
 from serving.config import ServiceConfig
 from serving.watch.logs import Receiver
@@ -168,6 +168,28 @@ def answers() -> bool:
     return True
 
 
+def _deploy(shard: Shard) -> None:
+    """Let Ray Serve run a shard, and wait until it does.
+
+    Raises:
+        CityloopError: if its process cannot start.
+        RuntimeError: if that is a fault of the service itself.
+    """
+    import ray
+    from ray import serve
+
+    from serving.cluster.replica import application
+
+    try:
+        serve.run(application(shard), name=shard.name, route_prefix=shard.route)
+    except RuntimeError as error:
+        found = serve.status().applications[shard.name].deployments.values()
+        said = "\n".join(one.message for one in found) or str(error)
+        raise refusal_in(said) or RuntimeError(said) from None
+    except (TimeoutError, ray.exceptions.RayError) as error:
+        raise CityloopError(f"{shard.name} did not begin ({_reason(str(error))}): try again") from None
+
+
 def refusal_in(said: str) -> CityloopError | None:
     """The refusal of a process that could not start, from the traces that Ray passes on; the last one counts."""
     name = f"{CityloopError.__module__}.{CityloopError.__qualname__}: "
@@ -216,6 +238,7 @@ class Cluster:
         self._folder = self._own_folder.path
         self._guardian = Guardian(self._folder)
         self._own: list[str] = []  # settings in the environment that are this service's alone
+        self._deployed: dict[str, Shard] = {}
         self._logs = Receiver(self._folder / "logs.sock")
 
     def configure(self) -> None:
@@ -328,20 +351,16 @@ class Cluster:
             CityloopError: if a process cannot start; the former ones go on.
             RuntimeError: if one fails by a fault of the service itself.
         """
-        import ray
-        from ray import serve
-
-        from serving.cluster.replica import application
-
         for shard in shards_of(replace(plan, logs=self._logs.path)):
             try:
-                serve.run(application(shard), name=shard.name, route_prefix=shard.route)
-            except RuntimeError as error:
-                found = serve.status().applications[shard.name].deployments.values()
-                said = "\n".join(one.message for one in found) or str(error)
-                raise refusal_in(said) or RuntimeError(said) from None
-            except (TimeoutError, ray.exceptions.RayError) as error:
-                raise CityloopError(f"{shard.name} did not begin ({_reason(str(error))}): try again") from None
+                _deploy(shard)
+            except (CityloopError, RuntimeError):
+                # Ray Serve gives up a version that cannot start, and no longer replaces a former process that dies.
+                if (former := self._deployed.get(shard.name)) is not None:
+                    with suppress(CityloopError, RuntimeError):
+                        _deploy(former)
+                raise
+            self._deployed[shard.name] = shard
 
     def wait_until_ready(self, plan: Plan) -> None:
         """Wait until the proxy knows every replica.

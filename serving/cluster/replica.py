@@ -142,9 +142,12 @@ def application(shard: Shard) -> Any:
     """The application that Ray Serve runs for a shard."""
     from ray import serve
 
+    # Without a version of its own, every deployment is a new one: whoever goes back to the former would replace it.
+    version = shard.plan.config.release or "first"
     return (
         serve.deployment(serve.ingress()(Replica), name=shard.name, **options())
         .options(user_config=user_config(shard))
+        .options(version=version, _internal=True)
         .bind(shard)
     )
 

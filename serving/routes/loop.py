@@ -12,15 +12,15 @@ from collections import deque
 from typing import Any
 
 import orjson
-from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from starlette.types import Message
 
 from serving.access.entry import PROTOCOL, credentials
 from serving.access.principal import Principal, Role
 from serving.gateway import Gateway
 from serving.refusals import Busy, Refused, TooLong, as_refusal, brief, problem
-from serving.routes.bodies import as_json, headers_of
-from serving.wire import MAX_BODY_BYTES, MAX_LOOPS
+from serving.routes.bodies import as_json, headers_of, refused
+from serving.wire import MAX_BODY_BYTES, MAX_LOOPS, Refusal
 
 BACKLOG = 4
 """Number of frames that wait; more are left in the socket."""
@@ -59,6 +59,21 @@ def add_loop(app: FastAPI, gateway: Gateway) -> None:
             await _Session(gateway, websocket, principal, system, site).run()
         finally:
             opened(-1)
+
+    @app.get(
+        "/v1/{system}/{site}/loop",
+        status_code=426,
+        response_model=Refusal,
+        responses={101: {"description": "the loop is open"}, **refused(401, 403, 404, 422, 429, 503)},
+    )
+    async def no_loop(system: str, site: str, request: Request) -> Response:
+        """Ticks of a fast plant over a WebSocket, one a frame; every frame gets one answer. A request that asks for no
+        WebSocket is refused.
+        """
+        gateway.enter(request.headers, Role.ACT, system, site)
+        gateway.find(system, site)
+        told = problem("upgrade", None, "open a WebSocket, and let whatever stands between pass 'Upgrade' on")
+        return as_json(told, 426, {"upgrade": "websocket"})
 
     @app.websocket("/{address:path}")
     async def nowhere(websocket: WebSocket, address: str) -> None:

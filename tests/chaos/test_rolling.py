@@ -83,6 +83,12 @@ def test_an_update_that_cannot_begin_leaves_the_old_processes(tmp_path: Path) ->
         assert httpx.get(f"{found.url}/healthz").json()["status"] == "ok"
         assert before <= replicas(found)
         saved.unlink()
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        while not replicas(found) - before or httpx.get(f"{found.url}/healthz").status_code != 200:
+            assert time.monotonic() < deadline + ROLLED_S, "an old process that dies is replaced no more"
+            time.sleep(0.2)
+        before, deadline = replicas(found), time.monotonic() + ROLLED_S
         os.kill(found.process.pid, signal.SIGHUP)
         while replicas(found) & before:
             assert time.monotonic() < deadline + ROLLED_S, "what failed once stays in the way"

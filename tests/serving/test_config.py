@@ -74,7 +74,7 @@ def test_nested_defaults_hold_key_by_key() -> None:
         ({"defaults": {"site": SITE}}, "'defaults.site' is each site's own"),
         ({"sites": [{"champion": "x"}]}, "key 'sites.0.site' is missing"),
         ({"sites": [{"site": SITE, "champion": "x", "challenger": "x"}]}, "champion and challenger"),
-        ({"sites": [{"site": SITE, "champion": ""}]}, "champion is '': string should have at least 1 character"),
+        ({"sites": [{"site": SITE, "champion": ""}]}, "champion is '': give some text"),
         ({"sites": [{"site": SITE, "mode": "bright"}]}, "mode"),
         ({"sites": [{"site": SITE, "deadline_ms": 0}]}, "deadline_ms"),
         ({"sites": [{"site": SITE, "deadline_ms": float("nan")}]}, "deadline_ms"),

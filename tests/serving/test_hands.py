@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from envs.core.registry import get_system, load_scenario
@@ -158,6 +159,20 @@ def test_what_cannot_be_a_command_by_hand_is_named(
     client = http(service(site))
     answer = put(client, agent, **body)
     assert (answer.status_code, answer.json()["error"]["field"]) == (status, field), answer.text
+    assert client.get(f"{BASE}/overrides").json()["overrides"] == {}
+
+
+@pytest.mark.parametrize(
+    "before",
+    [b'"command":0', b'"expires_s":6000', b'"comm\\u0061nd":0', b'"command":' + b"[" * 1000 + b"]" * 1000],
+    ids=["command", "time", "escaped", "deep"],
+)
+def test_a_key_that_is_given_twice_is_refused(site: Site, before: bytes) -> None:
+    """Of two commands, or two times, the reader would take the last without a word."""
+    client = http(service(site))
+    answer = client.put(f"{BASE}/overrides", content=b"{" + before + b"," + orjson.dumps(HAND)[1:])
+    assert answer.status_code == 422
+    assert answer.json()["error"]["mend"].endswith("twice: give it once")
     assert client.get(f"{BASE}/overrides").json()["overrides"] == {}
 
 

@@ -46,6 +46,16 @@ def test_ticks_are_answered_in_order_as_over_http(site: Site) -> None:
             assert (answer.tick, list(answer.commands)) == (k, list(site.agents))
 
 
+def test_a_request_that_asks_for_no_websocket_is_told_so(site: Site) -> None:
+    """As where a proxy between drops the header; it was told that there is no such address."""
+    client = client_of(site)
+    answer = client.get("/v1/intersections/grid2x2/loop")
+    assert (answer.status_code, answer.headers["upgrade"]) == (426, "websocket")
+    assert answer.json()["error"]["field"] == "upgrade"
+    assert client.get("/v1/intersections/nowhere/loop").status_code == 404
+    assert "/v1/{system}/{site}/loop" in client.get("/docs").text, "where all addresses are listed"
+
+
 def test_bytes_are_answered_with_bytes(site: Site) -> None:
     with client_of(site).websocket_connect(LOOP) as socket:
         socket.send_bytes(body_of(tick_of(site)))

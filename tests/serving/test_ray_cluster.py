@@ -179,6 +179,30 @@ def test_a_ray_that_does_not_answer_is_one_sentence(monkeypatch: pytest.MonkeyPa
         cluster._own_folder.remove()
 
 
+def test_after_an_update_that_fails_ray_serve_is_given_back_the_former_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gave up on the new one: a former process that died was never replaced."""
+    deployed: list[Any] = []
+
+    def run(app: Any, **_: Any) -> None:
+        deployed.append(app)
+        if len(deployed) == 2:
+            raise TimeoutError("it does not begin")
+
+    plan = Plan.make(config())
+    monkeypatch.setattr("ray.serve.run", run)
+    cluster = Cluster(config())
+    try:
+        cluster.run(plan)
+        with pytest.raises(CityloopError, match="it does not begin"):
+            cluster.run(plan.released())
+    finally:
+        cluster._guardian.dismiss()
+        cluster._logs.close()
+        cluster._own_folder.remove()
+    first, new, again = (app._bound_deployment.version for app in deployed)
+    assert first == again != new
+
+
 def test_what_a_process_refuses_is_found_in_what_ray_says() -> None:
     said = "The deployment failed. Error:\nTraceback …\n  File …\n    raise CityloopError\n"
     found = refusal_in(said + "envs.core.errors.CityloopError: state file x: Invalid JSON; or move the file away\n")

@@ -90,6 +90,13 @@ def test_refusals_come_through_the_proxy(running: Running) -> None:
     assert "Cityloop" in httpx.get(f"{running.url}/docs").text
     unknown = httpx.request("BREW", f"{running.url}/docs")
     assert (unknown.status_code, unknown.json()["error"]["field"]) == (405, "method")
+    routes = httpx.get(f"{running.url}/-/routes")  # of Ray Serve's own, which asked for no key
+    assert (routes.status_code, routes.json()["error"]["field"]) == (404, "address")
+    with closing(HTTPConnection(running.url.removeprefix("http://"))) as whole:
+        whole.request("OPTIONS", "*")
+        answer = whole.getresponse()
+        assert answer.status == 404, "no replica is missing"
+        assert b'"field":"address"' in answer.read()
 
 
 def test_many_clients_get_their_own_answers(running: Running) -> None:

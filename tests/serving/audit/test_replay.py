@@ -269,6 +269,85 @@ def test_controllers_in_the_shadow_are_replayed(logged: Logged, tmp_path: Path) 
     assert found.shadows == {"reproduced": len(bodies)}
 
 
+def test_a_rule_that_is_also_the_fallback_has_a_memory_of_its_own(logged: Logged) -> None:
+    """The fallback decides every other tick; the same rule in the shadow is asked at every one."""
+    site, bodies = episode("drainage/theta")
+    champion, counted, failing = make_controller("static", site), Shadows(), True
+
+    class Failing:
+        name, program, timed = champion.name, None, False
+
+        def reset(self) -> None:
+            champion.reset()
+
+        def act(self, *seen: Any) -> Any:
+            nonlocal failing
+            failing = not failing
+            if failing:
+                raise ZeroDivisionError
+            return champion.act(*seen)
+
+    rollback = {"window": 60, "errors": 1.0}
+    pi = [make_controller("pi", site) for _ in range(2)]
+    one = logged.service(site, Failing(), pi[0], beside=[counted], challenger=pi[1], rollback=rollback)
+
+    async def each_with_its_shadow() -> None:
+        for k, body in enumerate(bodies, 1):
+            await one.act_async(body)
+            while counted.shadows < k:
+                await asyncio.sleep(0.001)
+
+    asyncio.run(each_with_its_shadow())
+    found = logged.replay()
+    assert all_reproduced(found)
+    assert set(found.reproduced) == {"champion", "fallback"}
+    assert found.shadows == {"reproduced": len(bodies)}
+
+
+@pytest.mark.parametrize("after", ["an episode began", "it came into a role anew"])
+def test_a_shadow_that_is_recorded_late_takes_no_memory_along(logged: Logged, after: str) -> None:
+    """A rule in the shadow answers the last tick of an episode, or of its role, when the next has begun."""
+    site, bodies = episode("drainage/theta")
+    held: list[Event] = []
+
+    class Late:
+        """Holds back what shadows came to until it is told to go on."""
+
+        def record(self, event: Event) -> None:
+            held.append(event) if isinstance(event, Shadowed) else logged.log.record(event)
+
+        def close(self) -> None:
+            pass
+
+    one = service(site, make_controller("static", site), challenger=make_controller("pi", site), sinks=[Late()])
+    logged.log.keep_site(site, one.standing.crew.fallback.name)
+
+    async def late() -> None:
+        async def answered(count: int) -> None:
+            while len(held) < count:
+                await asyncio.sleep(0.001)
+
+        for k, body in enumerate(bodies[:3]):
+            await one.act_async(body)
+            await answered(1)
+            logged.log.record(held.pop()) if k < 2 else None
+        if after == "an episode began":
+            await one.act_async(bodies[0])
+        else:
+            await change_roles(one, "demote", RoleChange(reason="a look"), "ana")
+            await change_roles(one, "shadow", RoleChange(policy="pi", reason="a look"), "ana")
+            await one.act_async(bodies[3])
+        await answered(2)
+        for event in held:
+            logged.log.record(event)
+
+    asyncio.run(late())
+    one.close()
+    found = logged.replay()
+    assert all_reproduced(found)
+    assert found.shadows == {"reproduced": 3, "partly": 1}
+
+
 def test_who_comes_back_into_a_role_remembers_nothing(logged: Logged) -> None:
     site, bodies = episode("drainage/theta")
     one = logged.service(site, make_controller("static", site))

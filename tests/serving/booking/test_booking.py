@@ -56,6 +56,26 @@ def test_a_trip_from_quote_to_arrival(client: Client) -> None:
     assert (red["corner"], red["aboard"], red["plan"]) == ("4", 0, [])
 
 
+@pytest.mark.parametrize("path", ["quotes", "bookings"])
+def test_a_party_that_is_given_twice_is_refused(client: Client, path: str) -> None:
+    name = '"request_id": "r", ' if path == "bookings" else ""
+    content = f'{{{name}"from": "1", "to": "4", "at": "{at(0.0)}", "party": 1, "party": 2}}'
+    assert refusal(client.http.post(f"{client.base}/{path}", content=content)) == (422, "party", 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "mend"),
+    [
+        ({"request_id": ""}, "give some text"),
+        ({"request_id": "a b"}, "give letters, digits and . _ : - alone"),
+        ({"from": "nowhere"}, "no corner of this site: its scene labels them, or give a place as x_m and y_m"),
+    ],
+)
+def test_a_refusal_says_in_plain_words_what_would_do(client: Client, changes: dict[str, str], mend: str) -> None:
+    answer = client.post("bookings", 0.0, **{"from": "1", "to": "4", "request_id": "r"} | changes)
+    assert (answer.status_code, answer.json()["error"]["mend"]) == (422, mend)
+
+
 def test_the_same_request_gets_the_same_answer(client: Client) -> None:
     first = client.book(0.0, "1", "4", request_id="a")
     again = client.book(9.0, "1", "4", request_id="a")
