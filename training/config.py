@@ -60,6 +60,10 @@ def describe(
         "budget": dict(budget),
     }
     if start is not None:
-        content["start"] = {"run": str(start.run), "decisions": start.decisions}
+        content["start"] = {
+            "run": str(start.run),
+            "decisions": start.decisions,
+            "scenarios": dict(start.scenarios),
+        }
     write_yaml(folder / "config.yaml", content)
     write_json(folder / "versions.json", versions())

@@ -28,6 +28,7 @@ from envs.core.scenario import NAME, Scenario, read_yaml
 from envs.core.site import Site
 from training.actions import ActionCodec
 from training.config import read_config
+from training.start import trained_on
 from training.validate import kept, load_network
 
 LOGGER = logging.getLogger(__name__)
@@ -181,6 +182,7 @@ def _card(
     first = scenarios[0]
     kpi = get_system(first.system).headline(first)
     validation = best.get("final_validation", best["validation"])
+    before = config.get("start", {})
     return PolicyCard(
         system=first.system,
         name=name,
@@ -191,9 +193,9 @@ def _card(
         readings=get_system(first.system).readings.describe(),
         bounds=_bounds(get_system(first.system).action_space(site)),
         training=Training(
-            scenarios={f"{scenario.system}/{scenario.label}": scenario.hash for scenario in scenarios},
+            scenarios=before.get("scenarios", {}) | trained_on(scenarios),
             seeds=f"{first.seeds.train.first} to {first.seeds.train.last}",
-            decisions=config.get("start", {}).get("decisions", 0) + best["agent_steps"],
+            decisions=before.get("decisions", 0) + best["agent_steps"],
             algorithm=config["algorithm"],
             command=f"{config['command'] or 'training.train.train'}\ncityloop export RUN --update {best['iteration']}",
         ),

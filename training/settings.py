@@ -6,7 +6,7 @@ import math
 from numbers import Integral, Real
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen
@@ -70,6 +70,8 @@ class Settings(Frozen):
         finalists: number of the best policies that are validated again at the end, on fresh validation seeds.
         final_seeds: episodes per scenario of that last validation, and of the rules beside it; 0: there is none.
         patience: stop after this number of validations without a better score; 0: never.
+        only: for PPO, the prefix of the names of the policy's weights that learn, e.g. a layer; all others stay as they
+            are to the last bit. Empty: all learn.
         critic_first: updates in which only the critic learns, if a policy starts from learned weights (`--start`) with
             a new critic, whose first estimates would spoil the policy.
     """
@@ -107,7 +109,14 @@ class Settings(Frozen):
     finalists: int = Field(default=3, ge=1)
     final_seeds: int = Field(default=10, ge=0)
     patience: int = Field(default=0, ge=0)
+    only: str = ""
     critic_first: int = Field(default=10, ge=0)
+
+    @model_validator(mode="after")
+    def _only_of_ppo(self) -> Settings:
+        if self.only and self.algorithm not in ("mappo", "ippo"):
+            raise ValueError(f"only is {self.only!r}, and {self.algorithm} trains all weights: use mappo or ippo")
+        return self
 
     def plants(self, agents: int) -> int:
         """Number of plants of a scenario with the given number of agents."""

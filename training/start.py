@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 
 from agents.shipped import CARD
 from envs.core.errors import CityloopError
-from envs.core.scenario import read_yaml
+from envs.core.scenario import Scenario, read_yaml
 from training.stored import stored_scenario
 from training.validate import Weights, kept
 
@@ -36,6 +36,7 @@ class Start:
         policy: weights of its best policy, or of another that it stored.
         decisions: number of decisions on which they were trained.
         command: command lines of the run.
+        scenarios: system and label of every scenario that it was trained on → hash of that scenario.
         critic: weights of its critic; empty if there is none.
         returns: label of a scenario → moments of its returns (fields of `training.module.RunningMoments`).
     """
@@ -44,6 +45,7 @@ class Start:
     policy: Weights
     decisions: int
     command: str
+    scenarios: Mapping[str, str] = field(default_factory=dict)
     critic: Weights = field(default_factory=dict)
     returns: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -65,9 +67,12 @@ def read_start(run: Path, update: int | None = None, system: str | None = None) 
     policy, facts = kept(run, update)
     content = read_yaml(run / "config.yaml")
     check_whole(content, str(run), "scenarios")
-    before = content.get("start", {}).get("decisions", 0)
-    critic, returns = _critic(run, [_label(plain, run) for plain in content["scenarios"]])
-    return Start(run, policy, before + facts["agent_steps"], content["command"], critic, returns)
+    before = content.get("start", {})
+    decisions = before.get("decisions", 0) + facts["agent_steps"]
+    places = [_scenario(plain, run) for plain in content["scenarios"]]
+    known = before.get("scenarios", {}) | trained_on([place for place in places if place is not None])
+    critic, returns = _critic(run, ["" if place is None else place.label for place in places])
+    return Start(run, policy, decisions, content["command"], known, critic, returns)
 
 
 def _of_bundle(bundle: Path, update: int | None, system: str | None) -> Start:
@@ -76,7 +81,12 @@ def _of_bundle(bundle: Path, update: int | None, system: str | None) -> Start:
     from training.imported import imported  # deferred: it needs the imports of a training
 
     card, weights = imported(bundle, system)
-    return Start(bundle, weights, card.training.decisions, card.training.command)
+    return Start(bundle, weights, card.training.decisions, card.training.command, card.training.scenarios)
+
+
+def trained_on(scenarios: Sequence[Scenario]) -> dict[str, str]:
+    """System and label of each scenario → its hash, as on a card."""
+    return {f"{scenario.system}/{scenario.label}": scenario.hash for scenario in scenarios}
 
 
 def check_whole(content: Mapping[str, Any], run: str, *keys: str) -> None:
@@ -119,12 +129,12 @@ def _named(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _label(plain: Mapping[str, Any], run: Path) -> str:
-    """Label of a scenario in ``config.yaml``; empty if it can no longer be read, e.g. because its files are gone."""
+def _scenario(plain: Mapping[str, Any], run: Path) -> Scenario | None:
+    """A scenario in ``config.yaml``; None if it can no longer be read, e.g. because its files are gone."""
     try:
-        return stored_scenario(plain, str(run)).label
+        return stored_scenario(plain, str(run))
     except CityloopError:
-        return ""
+        return None
 
 
 def adopt(network: torch.nn.Module, weights: Weights, run: Path) -> None:

@@ -209,5 +209,5 @@ def test_updates_of_the_critic_alone_are_no_lack_of_success_after_a_kill_either(
     ("algorithm", "critic", "alone"), [("mappo", {}, 12), ("mappo", {"w": 1}, 0), ("backprop", {}, 0)]
 )
 def test_only_a_critic_that_begins_anew_learns_alone(tmp_path, algorithm, critic, alone):
-    start = Start(tmp_path, {}, 0, "", critic)
+    start = Start(tmp_path, {}, 0, "", critic=critic)
     assert _critic_alone(start, Settings(algorithm=algorithm, critic_first=12)) == alone

@@ -133,6 +133,20 @@ def test_scenarios_of_one_shape_are_weighed_by_their_plants():
     np.testing.assert_allclose(group.weight.numpy(), 1.0, rtol=1e-6)
 
 
+def test_only_the_named_weights_learn():
+    trainer = Trainer(toys.plants("a", 4), only="score.")
+    before = trainer.weights()
+    trainer.learn(2)
+    changed = {name for name, tensor in trainer.weights().items() if not torch.equal(tensor, before[name])}
+    of_policy = {name for name in changed if name.startswith(("policy.", "averaged.module."))}
+    assert of_policy == {
+        f"{policy}.score.{kind}" for policy in ("policy", "averaged.module") for kind in ("weight", "bias")
+    }
+    assert any(name.startswith("critic.") for name in changed)
+    with pytest.raises(CityloopError, match=r"only is 'scores', .* give one of \['hidden', 'score'\]"):
+        Trainer(toys.plants("a", 4), only="scores")
+
+
 def test_advantages_are_standardised_and_targets_normalised_scenario_by_scenario():
     trainer = Trainer(toys.plants("a", 4), toys.plants("b", 4, agents=2, scale=50.0))
     for group in trainer.learner.rows(trainer.runner.sample()):

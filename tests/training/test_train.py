@@ -204,8 +204,11 @@ def test_a_run_starts_from_a_bundle_and_its_critic_learns_first(run, scenario, t
 def test_a_run_starts_from_a_policy_that_ships(scenario, tmp_path, one_ray):
     still = {**SMALL, "width": 64, "critic_first": 0}
     again = train(scenario, iterations=1, out=tmp_path / "again", start="generalist", **still)
-    shipped = Policy.load(CHECKPOINTS / "intersections" / "generalist")
-    assert Policy.load(export(again)).card.training.decisions > shipped.card.training.decisions
+    shipped = Policy.load(CHECKPOINTS / "intersections" / "generalist").card.training
+    learned = Policy.load(export(again)).card.training
+    assert learned.decisions > shipped.decisions
+    assert learned.scenarios == shipped.scenarios | {f"intersections/{scenario.label}": scenario.hash}
+    assert read_start(again).scenarios == learned.scenarios
     with pytest.raises(CityloopError, match=r"\(64, 16\).*the same --hyper width"):
         train(scenario, iterations=1, out=tmp_path / "other", start="generalist", critic_first=0, **SMALL)
     with pytest.raises(CityloopError, match="holds no network as this version exports it"):
