@@ -12,6 +12,7 @@ from envs.core.frozen import Frozen
 from envs.core.resco import RESCO_BEGIN_S, resco_files
 from envs.core.scenario import Scenario
 from envs.intersections.generate import generated_crossings, generated_grid
+from envs.intersections.junctions import DURATION_S, generated_junction
 from envs.intersections.timing import REGIMES, Regime, Timing
 from envs.intersections.towns import generated_town
 
@@ -218,7 +219,11 @@ CROSSINGS = {"crossings3x3": "a generated grid of nine junctions with pedestrian
 
 TOWNS = {f"town{k}": f"a generated town, number {k}, an hour" for k in range(1, 10)}
 
-NAMES = (*RESCO_MAPS, *TOWNS, *GRIDS, *CROSSINGS)
+JUNCTIONS = {
+    f"junction{k}": f"a generated junction, number {k}, about as full as it gets, half an hour" for k in range(1, 13)
+}
+
+NAMES = (*RESCO_MAPS, *TOWNS, *JUNCTIONS, *GRIDS, *CROSSINGS)
 VARIANTS = tuple(f"{name}-resco" for name in NAMES)
 
 
@@ -232,6 +237,10 @@ def load(name: str) -> SignalScenario:
     if name in CROSSINGS:
         net, routes = generated_crossings(int(name[-1]))
         return SignalScenario(name=name, description=CROSSINGS[name], net=net, routes=(routes,), duration_s=1200)
+    if name in JUNCTIONS:
+        net, routes = generated_junction(int(name[8:]))
+        about = JUNCTIONS[name]
+        return SignalScenario(name=name, description=about, net=net, routes=(routes,), duration_s=DURATION_S)
     if name in TOWNS:
         net, routes = generated_town(int(name[4:]))
         return SignalScenario(name=name, description=TOWNS[name], net=net, routes=(routes,))
