@@ -21,7 +21,7 @@ from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from agents.networks import NETWORK_OF, PolicyNetwork
+from agents.networks import NETWORK_OF, NETWORKS, PolicyNetwork
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
@@ -203,11 +203,15 @@ def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:
     """The task of training on scenarios of one system.
 
     Raises:
-        CityloopError: if they cannot share a policy, one is reserved for tests, or too many processes would be needed.
+        CityloopError: if they cannot share a policy, one is reserved for tests, too many processes would be needed, or
+            no weight of the policy would learn.
     """
     check_together(scenarios)
     with ExitStack() as stack:
-        return _task(scenarios, [stack.enter_context(closing(make_loop(each))) for each in scenarios], settings)
+        task = _task(scenarios, [stack.enter_context(closing(make_loop(each))) for each in scenarios], settings)
+    if settings.only:
+        _check_only(task, settings)
+    return task
 
 
 def check_together(scenarios: Sequence[Scenario]) -> None:
@@ -244,6 +248,18 @@ def _task(scenarios: Sequence[Scenario], loops: Sequence[ControlLoop], settings:
         agents=[len(loop.site.agents) for loop in loops],
         discounts=[settings.gamma ** (scenario.decision_s / shortest) for scenario in scenarios],
     )
+
+
+def _check_only(task: Task, settings: Settings) -> None:
+    """Refuse a prefix with which no weight of the policy begins."""
+    outputs = ActionCodec(task.action_space).inputs
+    network: PolicyNetwork = NETWORKS[task.network](dict(task.shapes), outputs=outputs, width=settings.width)
+    names = [name for name, _ in network.named_parameters()]
+    if not any(name.startswith(settings.only) for name in names):
+        layers = ", ".join(sorted({name.partition(".")[0] for name in names}))
+        raise CityloopError(
+            f"only is {settings.only!r}, and no weight of the policy begins with it: give one of {layers}"
+        )
 
 
 def _plants(loop: ControlLoop, settings: Settings) -> Plants:

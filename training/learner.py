@@ -99,17 +99,10 @@ class CooperativeLearner(PPOTorchLearner):
         self.schedule(0.0)
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """Adam in one fused kernel instead of a dozen calls a tensor; weights that do not learn are left out.
-
-        Raises:
-            CityloopError: if no weight of the policy learns.
-        """
-        policy, only = self._module[module_id].unwrapped().policy, self.config.learner_config_dict["settings"]["only"]
-        for name, parameter in policy.named_parameters():
+        """Adam in one fused kernel instead of a dozen calls a tensor; weights that do not learn are left out."""
+        only = self.config.learner_config_dict["settings"]["only"]
+        for name, parameter in self._module[module_id].unwrapped().policy.named_parameters():
             parameter.requires_grad_(name.startswith(only))
-        if not any(parameter.requires_grad for parameter in policy.parameters()):
-            layers = sorted({name.partition(".")[0] for name, _ in policy.named_parameters()})
-            raise CityloopError(f"only is {only!r}, and no weight of the policy begins with it: give one of {layers}")
         parameters = [p for p in self.get_parameters(self._module[module_id]) if p.requires_grad]
         optimizer = torch.optim.Adam(parameters, lr=self.config.lr, eps=1e-5, fused=True)
         self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters)

@@ -143,8 +143,6 @@ def test_only_the_named_weights_learn():
         f"{policy}.score.{kind}" for policy in ("policy", "averaged.module") for kind in ("weight", "bias")
     }
     assert any(name.startswith("critic.") for name in changed)
-    with pytest.raises(CityloopError, match=r"only is 'scores', .* give one of \['hidden', 'score'\]"):
-        Trainer(toys.plants("a", 4), only="scores")
 
 
 def test_advantages_are_standardised_and_targets_normalised_scenario_by_scenario():
