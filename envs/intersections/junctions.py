@@ -23,6 +23,7 @@ ANGLES = {3: (0.0, 180.0, 90.0), 4: (0.0, 90.0, 180.0, 270.0), 5: (0.0, 72.0, 18
 STREETS = {3: ((0, 1), (2,)), 4: ((0, 2), (1, 3)), 5: ((0, 2), (1, 3), (4,))}
 """Arms that are one street: alike, and green together unless each arm has a stage of its own."""
 TURNED_DEG, ARM_M = 8.0, (200.0, 350.0)
+"""Standard deviation of an arm's direction, and the range of its length."""
 LANES, LANES_SHARE = (1, 2, 3), (0.3, 0.5, 0.2)
 SPEEDS_MPS = (8.33, 13.89, 16.67, 22.22)
 INCOMING_SHARE, LEFT_SHARE = 0.3, 0.2
@@ -33,12 +34,14 @@ TOGETHER_VEH_H, APART_VEH_H, CROSSINGS_FACTOR = 720.0, 1100.0, 0.8
 """Vehicles an hour that one lane of each stage, added up, can about carry: where opposite arms are green together and
 left turns give way, where each arm is green by itself; and what crossings leave of that."""
 LOAD = (0.8, 1.2)
-"""Mean demand of a junction as a multiple of that."""
+"""Demand of a junction as a multiple of that; over the whole episode it is 7 % more, see `PEAK`."""
 ARM_FLOW = (0.5, 1.5)
 """Traffic of an arm's lane, as a multiple of what is usual there."""
 PEAK = 0.25
-"""Demand in the middle of the episode is by this share above its mean, about, and below it at both ends."""
+"""Demand in the middle of the episode is by this share above `LOAD`, and at both ends below it, with half a sine
+between: 1 - `PEAK` + 4 `PEAK` / π = 1.07 of it in the mean."""
 WALKERS_H = 500.0
+"""People who cross, an hour."""
 
 
 @dataclass(frozen=True)
