@@ -13,7 +13,7 @@ from envs.core.files import write_json
 from envs.core.frozen import first_problem
 from envs.core.scenario import Scenario
 from training.settings import ALGORITHMS, Settings
-from training.start import Start, check_whole
+from training.start import Start, check_whole, trained_on
 from training.stored import stored_scenario
 from training.tracking import versions, write_yaml
 
@@ -56,6 +56,7 @@ def describe(
         "algorithm": ALGORITHMS[settings.algorithm],
         "network": network,
         "scenarios": [scenario.model_dump(mode="json") for scenario in scenarios],
+        "hashes": trained_on(scenarios),
         "settings": settings.model_dump(),
         "budget": dict(budget),
     }

@@ -70,7 +70,9 @@ def read_start(run: Path, update: int | None = None, system: str | None = None) 
     before = content.get("start", {})
     decisions = before.get("decisions", 0) + facts["agent_steps"]
     places = [_scenario(plain, run) for plain in content["scenarios"]]
-    known = before.get("scenarios", {}) | trained_on([place for place in places if place is not None])
+    # Runs of earlier versions have no hashes.
+    own = content.get("hashes") or trained_on([place for place in places if place is not None])
+    known = before.get("scenarios", {}) | own
     critic, returns = _critic(run, ["" if place is None else place.label for place in places])
     return Start(run, policy, decisions, content["command"], known, critic, returns)
 

@@ -69,6 +69,11 @@ class Varied(Frozen):
     hours_spread: float = Field(default=0.3, ge=0, le=1)
 
 
+RECORD_MM, RECORD_POWER = 422.0, 0.475
+"""The heaviest rains ever measured are about 422 d^0.475 mm deep, d their duration in hours (WMO, Guide to Hydrological
+Practices, 1994)."""
+
+
 class Idf(Frozen):
     """An intensity-duration-frequency curve, i = a T^k / (d + c)^b in mm/h: T in years, d in hours.
 
@@ -107,6 +112,13 @@ class Design(Frozen):
             low, high = getattr(self, name)
             if not 0 < low <= high <= limit:
                 raise ValueError(f"{name} must be two numbers with 0 < low <= high <= {limit:g}, not {[low, high]}")
+        for hours in self.hours:
+            deep = hours * float(self.idf.intensity_mmh(self.years[1], np.array(hours)))
+            if deep > RECORD_MM * hours**RECORD_POWER:
+                raise ValueError(
+                    f"idf gives {deep:.0f} mm in {hours:g} h once in {self.years[1]:g} years, more than was ever "
+                    "measured anywhere: give coefficients for mm/h, years and hours"
+                )
         return self
 
 

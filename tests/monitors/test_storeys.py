@@ -151,9 +151,17 @@ def test_motions_shorter_than_usual_windows_are_windows_as_they_are(monkeypatch)
     def count(config, windows):
         seen.update(samples=config.samples, windows=sum(one.accel_m_s2.shape[1] == config.samples for one in windows))
 
+    monkeypatch.setattr("agents.monitors.storeys.teach.least_windows", lambda config: 2)
     monkeypatch.setattr(StoreyMonitor, "learn", count)
     learn(SCENARIO.override({"duration_s": 3.004}), motions=2)
     assert seen == {"samples": 300, "windows": 2}
+
+
+@pytest.mark.parametrize(("duration_s", "fewest"), [(40, 598), (100, 200)])
+def test_too_few_motions_are_refused_before_any_is_simulated(monkeypatch, duration_s, fewest):
+    monkeypatch.setattr("agents.monitors.storeys.teach.play_windows", None)
+    with pytest.raises(CityloopError, match=rf"^motions is 12: give {fewest} at least$"):
+        learn(SCENARIO.override({"duration_s": duration_s}), motions=12)
 
 
 def samples(value: float = 0.0) -> dict[str, list[float | None]]:

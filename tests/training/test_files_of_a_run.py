@@ -16,6 +16,7 @@ import yaml
 from envs import CityloopError, load_scenario
 from envs.core.files import read_json, write_json, write_text
 from training.backprop import Backprop
+from training.config import describe
 from training.evolution import Evolution
 from training.journal import Journal
 from training.settings import Settings
@@ -162,6 +163,16 @@ def test_a_checkpoint_that_is_not_whole_leaves_the_policy_to_begin_with(tmp_path
     file.write_bytes(whole)
     assert list(read_start(tmp_path).critic) == ["weight"]
     assert len(caplog.messages) == 3
+
+
+def test_what_a_policy_was_trained_on_is_known_when_its_files_are_gone(tmp_path):
+    scenario = load_scenario("intersections/cologne1").model_copy(update={"name": "mine"})
+    describe(tmp_path, "stages", [scenario], Settings(), {}, "cityloop train")
+    file = tmp_path / "config.yaml"
+    write_text(file, file.read_text().replace(str(scenario.net), "/gone/mine.net.xml"))
+    write_weights(tmp_path / "best" / "weights.npz", torch.nn.Linear(1, 1))
+    write_json(tmp_path / "best" / "best.json", {"iteration": 1, "agent_steps": 7, "validation": {}})
+    assert read_start(tmp_path).scenarios == {"intersections/mine": scenario.hash}
 
 
 @pytest.mark.parametrize("ref", ["intersections/cologne1", "drainage/theta", "transit/ingolstadt"])

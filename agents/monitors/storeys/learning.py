@@ -88,6 +88,11 @@ def losses(seen: Estimate, mean: np.ndarray, inflation: np.ndarray) -> np.ndarra
     return np.asarray((mean - np.log(seen.stiffness_n_m)) / (inflation * seen.sigma))
 
 
+def least_windows(config: StoreyConfig) -> int:
+    """Number of windows without which no threshold can be set, half of them to learn from."""
+    return 2 * windows_needed(config.false_alarms, config.confidence)
+
+
 def learned_from(config: StoreyConfig, found: list[Estimate]) -> Learned:
     """What a healthy building's windows teach; every second one sets the threshold.
 
@@ -95,7 +100,7 @@ def learned_from(config: StoreyConfig, found: list[Estimate]) -> Learned:
         CityloopError: if there are too few, or too few of them can be heard.
     """
     fit, held = found[::2], found[1::2]
-    needed = windows_needed(config.false_alarms, config.confidence)
+    needed = least_windows(config) // 2
     if len(held) < needed:
         raise CityloopError(
             f"windows: {len(found)} are too few, {2 * needed} are needed for false_alarms {config.false_alarms:g} at "

@@ -16,6 +16,7 @@ from agents import CHECKPOINTS, POLICY, fallback_name, make_controller, shipped_
 from agents.baselines.dampers_play import drive
 from agents.monitors.storeys.config import StoreyConfig
 from agents.monitors.storeys.find import FILE
+from agents.monitors.storeys.learning import least_windows
 from agents.monitors.storeys.monitor import StoreyMonitor
 from agents.monitors.storeys.windows import Window, Windows
 from envs.core.errors import CityloopError
@@ -90,13 +91,16 @@ def learn(
         on_progress: called with the numbers of simulated motions and of all.
 
     Raises:
-        CityloopError: if too few windows can be judged.
+        CityloopError: if the motions have too few windows, or too few of them can be judged.
     """
     site = load_site(scenario)
     config = StoreyConfig.of_site(site)
     motion_s = scenario.decisions * scenario.decision_s
     if motion_s < config.window_s:
         config = StoreyConfig.of_site(site, window_s=motion_s)
+    each = max(1, int(motion_s // config.window_s))
+    if motions * each < least_windows(config):
+        raise CityloopError(f"motions is {motions}: give {-(-least_windows(config) // each)} at least")
     names = [POLICY, fallback_name("dampers")] if shipped_policies("dampers") else [fallback_name("dampers")]
     spans = np.array_split(scenario.seeds.train.take(motions), -(-motions // TOGETHER))
 

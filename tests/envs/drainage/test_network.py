@@ -345,6 +345,12 @@ def test_what_nobody_could_wait_for_is_refused(folder, key, value, words):
     assert words in str(error.value)
 
 
+def test_a_curve_for_minutes_is_refused(folder):
+    """84.6865 times 60^0.7092, i.e. as if durations were given in minutes."""
+    with pytest.raises(CityloopError, match=r"idf gives \d+ mm in 0.5 h once in 50 years.* for mm/h, years and hours"):
+        load_scenario(folder / "own.yaml", **{"design.idf.a": 1545.0})
+
+
 def test_an_ideal_pump_passes_on_what_comes_in_as_in_swmm(folder):
     pumped = (
         "[OPTIONS]\nFLOW_UNITS CMS\nFLOW_ROUTING DYNWAVE\n"
