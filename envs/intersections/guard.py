@@ -31,6 +31,7 @@ class SignalGuard:
         total = sum(len(junction.movements) for junction in junctions)
         self._index = np.full((len(junctions), self._stages, widest), total)
         self._force_red_s = np.full((len(junctions), self._stages), np.inf)
+        self._leave_red_s = self._force_red_s.copy()
         start = 0
         for j, junction in enumerate(junctions):
             for k, home in enumerate(junction.home_stages):
@@ -38,31 +39,33 @@ class SignalGuard:
                     self._index[j, home, k] = start + k
             ages = site.force_red_s(junction)
             self._force_red_s[j, : len(ages)] = ages
+            self._leave_red_s[j, : len(ages)] = site.leave_red_s(junction)
             start += len(junction.movements)
         self._exists = np.array([[s < len(j.stages) for s in range(self._stages)] for j in junctions])
         self._least_force_red_s = self._force_red_s.min()
         self._rows = np.arange(len(junctions))
 
-    def _overdue(self, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
-        """Whether each junction must now serve a home stage, and its home stage that has waited longest."""
-        waited = np.append(readings["red_s"], -1.0)[self._index].max(axis=2)
-        overdue = -np.sort(-waited, axis=1) >= self._force_red_s
-        return np.any(overdue, axis=1), waited.argmax(axis=1)
-
     def mask(self, readings: Readings) -> np.ndarray:
         """Stages that may be asked for: bool ``(junctions, stages)``, at least one True a row."""
-        stage = readings["stage"].astype(np.int64)
-        locked = (readings["clearing_s"] > 0) | (readings["green_s"] < self.site.timing.min_green_s)
-        forced, only = locked, stage
+        stage, mask = readings["stage"].astype(np.int64), self._exists.copy()
         if readings["red_s"].max() >= self._least_force_red_s:  # rarely: reds are mostly far from the limit
-            overdue, home = self._overdue(readings)
-            forced, only = locked | overdue, np.where(locked, stage, home)
-        mask = self._exists.copy()
-        rows = forced.nonzero()[0]
+            self._only_in_time(mask, readings, stage)
+        locked = (readings["clearing_s"] > 0) | (readings["green_s"] < self.site.timing.min_green_s)
+        rows = locked.nonzero()[0]
         if len(rows):
             mask[rows] = False
-            mask[rows, only[rows]] = True
+            mask[rows, stage[rows]] = True
         return mask
+
+    def _only_in_time(self, mask: np.ndarray, readings: Readings, stage: np.ndarray) -> None:
+        """Where reds come near the limit, leave only the home stage that has waited longest, and the running stage."""
+        waited = np.append(readings["red_s"], -1.0)[self._index].max(axis=2)
+        ranked = -np.sort(-waited, axis=1)
+        rows = np.any(ranked >= self._force_red_s, axis=1).nonzero()[0]
+        stays = np.all(ranked < self._leave_red_s, axis=1)
+        mask[rows] = False
+        mask[rows, stage[rows]] = stays[rows]
+        mask[rows, waited[rows].argmax(axis=1)] = True
 
     def check(
         self, readings: Readings, requests: Requests, mask: np.ndarray | None = None

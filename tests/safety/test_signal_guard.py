@@ -73,6 +73,17 @@ def test_one_stubborn_request_starves_nobody(name, stage):
     assert longest[np.isfinite(limits)].max() > 60, "the request was not stubborn enough to need the guard"
 
 
+def test_who_holds_a_stage_may_do_so_for_most_of_the_longest_red():
+    """Full junctions lose what they could carry if stages end before others need it."""
+    site = site_of("grid4x4", "engineer")
+    cabinet, longest = Cabinet(site), 0.0
+    for _ in range(900 // site.timing.decision_s):
+        assert cabinet.decide(cabinet.controller.status(cabinet.time_s)["stage"].astype(int)) == []
+        longest = max(longest, cabinet.controller.status(cabinet.time_s)["red_s"].max())
+    most = max(map(site.max_red_s, site.junctions))
+    assert most - 3 * site.timing.decision_s < longest <= most
+
+
 @pytest.mark.parametrize("name", [*MAPS, "ingolstadt21"])
 def test_spite_starves_nobody(name):
     """Ask, of all that is allowed, for what helps those least who have waited longest, and change often."""
