@@ -401,29 +401,31 @@ class SignalSite(Site):
         """The longest red that the guard allows any movement: the timing's, or more where the stages need it."""
         return self._max_red_s(_homes(junction), self.longest_intergreen_s(junction))
 
-    def leave_red_s(self, junction: Junction) -> tuple[float, ...]:
-        """The red age of each rank from which the guard ends the running stage, so that `max_red_s` holds.
+    def force_red_s(self, junction: Junction) -> tuple[float, ...]:
+        """The red age of each rank from which the guard admits no stage out of turn, so that `max_red_s` holds.
 
-        Home stages are ranked by their wait: rank 0 has waited longest. If they are served in that order from now on,
-        the one at rank i is green after i services and its own intergreen, where a service is the longest intergreen
-        and the minimum green, in whole decisions. Two decisions are added, as an age is only seen at the next decision.
-        So there is time for all of them after another decision with the running stage as long as
+        Home stages are ranked by their wait, rank 0 has waited longest, and forced ones are served in that order.
+        Before the one at rank i is green, the running stage and i stages ahead of it are served, and its own intergreen
+        runs; two decisions are added, as an age is only seen at the next decision. So a controller may choose freely as
+        long as
 
-            red + i · service + intergreen + 2 · decision < max_red
+            red + (i + 1) · service + intergreen + 2 · decision < max_red
 
-        holds for every rank i. For each rank, the red age with equality is returned.
+        holds for every rank i, where a service is the longest intergreen and the minimum green, in whole decisions:
+        then there is time for one stage of any choice. For each rank, the red age with equality is returned.
         """
         homes, longest_s = _homes(junction), self.longest_intergreen_s(junction)
-        latest = self._max_red_s(homes, longest_s) - self._reserve_s(0, longest_s)
-        return tuple(latest - rank * self._service_s(longest_s) for rank in range(homes))
+        latest, service = self._max_red_s(homes, longest_s) - self._reserve_s(0, longest_s), self._service_s(longest_s)
+        return tuple(latest - rank * service for rank in range(1, homes + 1))
 
-    def force_red_s(self, junction: Junction) -> tuple[float, ...]:
-        """The red age of each rank from which the guard admits no stage out of turn.
+    def leave_red_s(self, junction: Junction) -> tuple[float, ...]:
+        """The red age of each rank from which the guard ends the running stage as well.
 
-        It is a service earlier than `leave_red_s`, so that there is time for one stage of any choice before that.
+        To keep it takes one of the two decisions in `force_red_s`, and not a service. So the site's only signal may
+        keep it for a service longer. Several signals may not: a longer green may fill the street ahead.
         """
-        service = self._service_s(self.longest_intergreen_s(junction))
-        return tuple(age - service for age in self.leave_red_s(junction))
+        more = self._service_s(self.longest_intergreen_s(junction)) if len(self.junctions) == 1 else 0
+        return tuple(age + more for age in self.force_red_s(junction))
 
     def _max_red_s(self, homes: int, longest_s: int) -> float:
         """`max_red_s` of a junction, given its number of home stages and its longest intergreen."""

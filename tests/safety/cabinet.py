@@ -14,7 +14,7 @@ from envs.intersections.signals import SignalController
 from envs.intersections.site import SignalSite
 from tests.safety.conflict_monitor import ConflictMonitor
 
-MAPS = ("cologne8", "ingolstadt7", "grid4x4", "grid2x2", "crossings3x3")
+MAPS = ("cologne8", "ingolstadt7", "grid4x4", "grid2x2", "crossings3x3", "cologne1", "junction4", "junction8")
 
 
 @cache

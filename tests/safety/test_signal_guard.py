@@ -73,9 +73,9 @@ def test_one_stubborn_request_starves_nobody(name, stage):
     assert longest[np.isfinite(limits)].max() > 60, "the request was not stubborn enough to need the guard"
 
 
-def test_who_holds_a_stage_may_do_so_for_most_of_the_longest_red():
+def test_the_only_signal_may_hold_a_stage_for_most_of_the_longest_red():
     """Full junctions lose what they could carry if stages end before others need it."""
-    site = site_of("grid4x4", "engineer")
+    site = site_of("junction8", "engineer")
     cabinet, longest = Cabinet(site), 0.0
     for _ in range(900 // site.timing.decision_s):
         assert cabinet.decide(cabinet.controller.status(cabinet.time_s)["stage"].astype(int)) == []
