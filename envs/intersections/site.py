@@ -422,7 +422,7 @@ class SignalSite(Site):
         """The red age of each rank from which the guard ends the running stage as well.
 
         To keep it takes one of the two decisions in `force_red_s`, and not a service. So the site's only signal may
-        keep it for a service longer. Several signals may not: a longer green may fill the street ahead.
+        keep it for a service longer. Several signals may not, as it cost a network a tenth more delay (RESULTS.md).
         """
         more = self._service_s(self.longest_intergreen_s(junction)) if len(self.junctions) == 1 else 0
         return tuple(age + more for age in self.force_red_s(junction))

@@ -82,6 +82,9 @@ def test_the_only_signal_may_hold_a_stage_for_most_of_the_longest_red():
         longest = max(longest, cabinet.controller.status(cabinet.time_s)["red_s"].max())
     most = max(map(site.max_red_s, site.junctions))
     assert most - 3 * site.timing.decision_s < longest <= most
+    several = site_of("grid4x4", "engineer")
+    for junction in several.junctions:
+        assert several.leave_red_s(junction) == several.force_red_s(junction)
 
 
 @pytest.mark.parametrize("name", [*MAPS, "ingolstadt21"])
