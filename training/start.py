@@ -140,13 +140,17 @@ def _scenario(plain: Mapping[str, Any], run: Path) -> Scenario | None:
 
 
 def adopt(network: torch.nn.Module, weights: Weights, run: Path) -> None:
-    """Copy weights by name. Inputs that were appended to a layer since then start with zero weights.
+    """Copy weights by name. Inputs that were appended to a layer since then start with zero weights, and layers that
+    were added (`PolicyNetwork.ADDED`) as they are.
 
     Raises:
         CityloopError: if the networks differ in another way.
     """
     grown = {}
     for name, tensor in network.state_dict().items():
+        if name not in weights and name.startswith(getattr(network, "ADDED", ())):
+            grown[name] = tensor
+            continue
         old = torch.from_numpy(np.asarray(weights[name])) if name in weights else torch.empty(0)
         more = old.ndim == tensor.ndim > 1 and old.shape[:-1] == tensor.shape[:-1] and old.shape[-1] < tensor.shape[-1]
         if old.shape != tensor.shape and not more:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from agents.networks.pieces import NOT_ALLOWED, InContext, Parts, PolicyNetwork, Shapes, mlp, pooled
-from envs.intersections.features import ARRIVALS, CROSSED, CURRENT, EXISTS, GREEN_AGE, INSIDE, LENGTH, QUEUE
+from envs.intersections.features import (
+    ARRIVALS,
+    CROSSED,
+    CURRENT,
+    EXISTS,
+    GREEN_AGE,
+    INSIDE,
+    KNOWN,
+    LENGTH,
+    NEAR,
+    QUEUE,
+    VEHICLES,
+)
 
 
 class StageEncoder(nn.Module):
@@ -51,6 +64,9 @@ class StagePolicy(PolicyNetwork):
     count against the stage, the more the longer it has been green: they block each other, and another stage releases
     them. So an untrained policy already serves the longest queue instead of gridlocking the network.
 
+    Where each approach must wait for all stages but its own (`exclusive`), every change of stage costs all the more. So
+    the present stage is preferred there while the junction is full. This preference, too, has weights that are learned.
+
     Args:
         shapes: shapes of the observation's parts.
         outputs: not used: there is one output per stage.
@@ -64,6 +80,7 @@ class StagePolicy(PolicyNetwork):
         "junction": (None,),
         "action_mask": ("stages",),
     }
+    ADDED: ClassVar[tuple[str, ...]] = ("hold",)
 
     def __init__(self, shapes: Shapes, outputs: int = 0, width: int = 64):
         super().__init__()
@@ -73,11 +90,13 @@ class StagePolicy(PolicyNetwork):
         nn.init.normal_(self.score.weight, std=0.01)
         nn.init.zeros_(self.score.bias)
         self.prior = nn.Parameter(torch.tensor([4.0, 2.0, 1.0, 5.0, 5.0, 30.0]))
+        self.hold = nn.Parameter(torch.tensor([4.0, 2.0, 1 / 2, 1 / 3]))
 
     def forward(self, parts: Parts) -> Tensor:
         """Logits ``(…, S)``; a masked stage has -1e9."""
         stages, junction = self.encoder(parts)
         scores = self.score(self.hidden(stages, junction)).squeeze(-1) + self._demand(parts)
+        scores = scores + self._preference(parts)
         return torch.where(parts["action_mask"] > 0.5, scores, torch.full_like(scores, NOT_ALLOWED))
 
     def _demand(self, parts: Parts) -> Tensor:
@@ -90,6 +109,38 @@ class StagePolicy(PolicyNetwork):
         green = stages[..., GREEN_AGE]  # 0 but for the current stage
         held = weight[5] * green * served[..., 1].sum(dim=-1)
         return outside + freed - held - weight[4] * stages[..., CROSSED]
+
+    def _preference(self, parts: Parts) -> Tensor:
+        """What is added for the present stage ``(…, S)``: all where many vehicles stand, and as many are near it.
+
+        The weights are the preference in nats, the standing vehicles for each approach from which it begins, the share
+        of it that each further one brings, and the share that each vehicle near the present stage's stop lines brings.
+        """
+        nats, begins, by_standing, by_near = self.hold
+        approaches, serves, current = parts["approaches"], parts["serves"], parts["stages"][..., CURRENT]
+        heard = approaches[..., KNOWN].sum(dim=-1).clamp(min=1.0)
+        standing = VEHICLES * approaches[..., QUEUE].sum(dim=-1) / heard
+        full = ((standing - begins) * by_standing).clamp(0.0, 1.0)
+        served = torch.matmul(serves.sum(dim=-2), approaches[..., NEAR : NEAR + 1]).squeeze(-1)
+        near = VEHICLES * (served * current).sum(dim=-1)
+        used = (near * by_near).clamp(0.0, 1.0)
+        return nats * (exclusive(serves) * full * used).unsqueeze(-1) * current
+
+
+def exclusive(serves: Tensor) -> Tensor:
+    """1 where each approach has its green in one stage alone, of three or more, and never gives way; else 0: ``(…)``.
+
+    So it is where every arm has a stage of its own (split phases), and where left turns with lanes of their own have.
+
+    Args:
+        serves: the part ``serves`` of the observation, ``(…, S, 2, L)``.
+    """
+    green = (serves > 0.0).to(serves.dtype)
+    protected, permissive = green[..., 0, :], green[..., 1, :]
+    several = protected.amax(dim=-1).sum(dim=-1) > 2.0
+    shared = protected.sum(dim=-2).amax(dim=-1) > 1.0
+    gives_way = permissive.flatten(-2).amax(dim=-1) > 0.0
+    return (several & ~shared & ~gives_way).to(serves.dtype)
 
 
 class StageCritic(nn.Module):

@@ -51,10 +51,12 @@ class PolicyNetwork(nn.Module):
         DIMS: part name → a name for every size that may differ from site to site, None for fixed sizes.
         ACROSS: whether the network has layers across the agents of a plant, e.g. attention. It then always gets them
             together, ``(…, N, …)``; otherwise rows of several plants may be mixed, which is faster.
+        ADDED: prefixes of the names of weights that older policies lack. They begin as in a new network.
     """
 
     DIMS: Mapping[str, tuple[str | None, ...]]
     ACROSS: ClassVar[bool] = False
+    ADDED: ClassVar[tuple[str, ...]] = ()
 
 
 def pooled(encode: nn.Module | None, state: Tensor) -> Tensor:

@@ -15,11 +15,20 @@ from agents.networks import (
     StageCritic,
     StagePolicy,
 )
-from agents.networks.intersections import ARRIVALS, LENGTH, QUEUE
+from agents.networks.intersections import ARRIVALS, LENGTH, QUEUE, exclusive
 from envs.core.env import make_loop
 from envs.dampers.features import FRAME_FEATURES
 from envs.drainage.features import GATE_FEATURES
-from envs.intersections.features import APPROACH_FEATURES, JUNCTION_FEATURES, STAGE_FEATURES
+from envs.intersections.features import (
+    APPROACH_FEATURES,
+    CURRENT,
+    EXISTS,
+    JUNCTION_FEATURES,
+    KNOWN,
+    NEAR,
+    STAGE_FEATURES,
+    VEHICLES,
+)
 
 
 def shapes(approaches=6, stages=4):
@@ -112,6 +121,47 @@ def test_every_part_is_seen(policy, critic, parts, part):
     assert not torch.allclose(policy(parts), policy(other))
     state = torch.zeros(2, 6)
     assert not torch.allclose(critic(parts, state), critic(other, state))
+
+
+def served(*stages):
+    """The part ``serves`` of stages as SUMO writes them, a letter for each approach: ``(1, S, 2, L)``."""
+    return torch.tensor([[[[float(letter == kind) for letter in stage] for kind in "Gg"] for stage in stages]])
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [
+        (("Grr", "rGr", "rrG"), 1.0),
+        (("Grr", "rGr", "rrG", "rrr"), 1.0),  # padding, or people who cross by themselves
+        (("GGr", "rrG"), 0.0),  # only two
+        (("GGr", "rGr", "rrG"), 0.0),  # the second approach is green in two
+        (("Grr", "rGr", "rrg"), 0.0),  # the third gives way
+    ],
+)
+def test_stages_are_exclusive_where_no_approach_is_green_in_two_of_them(stages, expected):
+    assert exclusive(served(*stages)).tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("standing", "near", "nats"), [(1.9, 9.0, 0.0), (3.0, 9.0, 2.0), (9.0, 1.5, 2.0), (9.0, 0.0, 0.0), (9.0, 9.0, 4.0)]
+)
+def test_a_full_junction_prefers_its_stage_while_those_it_serves_are_near(policy, standing, near, nats):
+    """Where its stages are exclusive, and nowhere else."""
+    parts = {name: torch.zeros_like(part) for name, part in numbers(1, shapes(approaches=4, stages=3)).items()}
+    parts["approaches"][0, :, LENGTH] = 1.0
+    parts["approaches"][0, :3, KNOWN] = 1.0  # the fourth does not hear
+    parts["approaches"][0, :3, QUEUE] = standing / VEHICLES
+    parts["approaches"][0, 1, NEAR] = near / VEHICLES
+    parts["stages"][..., EXISTS], parts["stages"][0, 1, CURRENT] = 1.0, 1.0
+    parts["action_mask"][:] = 1.0
+    for stages, expected in ((("Grrr", "rGrr", "rrGG"), nats), (("Grrr", "GGrr", "rrGG"), 0.0)):
+        parts["serves"] = served(*stages)
+        scores = policy(parts)
+        with torch.no_grad():
+            usual, policy.hold[0] = float(policy.hold[0]), 0.0
+            added = (scores - policy(parts))[0].tolist()
+            policy.hold[0] = usual
+        assert added == pytest.approx([0.0, expected, 0.0], abs=1e-5)
 
 
 def test_a_masked_stage_is_never_the_best(policy):
