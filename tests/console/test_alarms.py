@@ -72,13 +72,20 @@ def test_all_are_acknowledged_though_one_is_gone(city: City, visit: Any) -> None
     page = one.go("/alarms")
     button = page.locator("tbody.incident", has_text="speed_mps[3]").get_by_role("button", name="Acknowledge all")
     button.click()
-    page.route("**/acknowledge", lambda route: route.fulfill(status=404, json={}), times=1)
+    gone = iter([{"status": 404, "json": {}}])
+
+    def acknowledge(route: Any) -> None:  # a route that is over at once takes the next request away with it
+        route.fulfill(**answer) if (answer := next(gone, None)) else route.continue_()
+
+    page.route("**/acknowledge", acknowledge)
     dialog = page.get_by_role("dialog")
     texts = dialog.locator(".findings li").all_inner_texts()
     dialog.get_by_role("button", name="Acknowledge all").click()
     dialog.wait_for(state="detached")
+    # One that had returned is no longer listed once it is acknowledged.
     states = {alarm["text"]: alarm["state"] for alarm in city.ask("GET", "/v1/alarms").json()["alarms"]}
-    assert [states[text] == "acknowledged" for text in texts] == [False, *[True] * (len(texts) - 1)]
+    seen_to = [states.get(text, "acknowledged") == "acknowledged" for text in texts]
+    assert seen_to == [False, *[True] * (len(texts) - 1)]
 
 
 @pytest.mark.parametrize("view", ["/", "/site/drainage/estuary"])
