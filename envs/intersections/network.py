@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import math
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -273,7 +274,11 @@ class _Builder:
         return self.flows.get((lane.getID(), to_edge.getID()), 0.0) / len(twins)
 
     def _width_m(self, connection: Any) -> float:
-        return sum(lane.getLength() for lane in self._via(connection))
+        """Length of a connection's path; without internal lanes, that of the straight line between its two lanes."""
+        inner = self._via(connection)
+        if inner:
+            return sum(lane.getLength() for lane in inner)
+        return math.dist(connection.getFromLane().getShape()[-1], connection.getToLane().getShape()[0])
 
     def _via(self, connection: Any) -> list[Any]:
         """The internal lanes that a connection runs over."""

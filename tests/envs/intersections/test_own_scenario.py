@@ -432,3 +432,14 @@ def test_a_green_arrow_lets_through(folder, caplog):
     loop = make_loop(str(folder / "own.yaml"))
     assert loop.episode(make_controller("greedy", loop.site), 1).kpis["throughput_veh"] > 0
     assert "no phase gives green" not in caplog.text
+
+
+def test_without_internal_lanes_a_path_is_as_long_as_the_way_between_its_lanes(folder):
+    """Else the conflict area would have no width, and the red clearance would be a second at any junction."""
+    whole = load_site(load_scenario(folder / "own.yaml"))
+    net = folder / "own.net.xml"
+    run_sumo_program("netconvert", f"--sumo-net-file={net}", "--no-internal-links", f"--output-file={net}")
+    bare = load_site(load_scenario(folder / "own.yaml"))
+    for usual, found in zip(whole.junctions, bare.junctions, strict=True):
+        for a, b in zip(usual.movements, found.movements, strict=True):
+            assert 0.8 * a.width_m < b.width_m < 1.2 * a.width_m
