@@ -115,10 +115,11 @@ def _read_net(path: Path, begin_s: float) -> Any:
     class Reader(sumolib.net.NetReader):
         """sumolib's reader, which needs an offset in seconds of every program; netedit leaves it out if it is 0."""
 
-        root = ""
+        root, by_clock = "", False
 
         def startElement(self, name: str, attrs: Any) -> None:
             self.root = self.root or name
+            self.by_clock |= name == "WAUT"
             if self.root != "net":
                 raise ValueError(f"it holds <{self.root}>")
             if name == "tlLogic":
@@ -129,10 +130,17 @@ def _read_net(path: Path, begin_s: float) -> Any:
     try:
         content = path.read_bytes()
         parseString(gzip.decompress(content) if content.startswith(GZIP) else content, reader)
-        return reader.getNet()
+        net = reader.getNet()
     except Exception as error:  # sumolib raises whatever its parser meets
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CityloopError(f"network {path} cannot be read ({detail}): give a SUMO .net.xml file") from None
+    if reader.by_clock:
+        raise _clocked(f"network {path}")
+    return net
+
+
+def _clocked(where: str) -> CityloopError:
+    return CityloopError(f"{where} switches programs by the clock (WAUT), whoever decides: leave that out")
 
 
 def _refuse_type_off(light: Any) -> None:
@@ -156,9 +164,7 @@ def _add_programs(net: Any, path: Path, begin_s: float) -> None:
 
     root = read_root(path, "additional file", ".add.xml")
     if root.find("WAUT") is not None:
-        raise CityloopError(
-            f"additional file {path} switches programs by the clock (WAUT), whoever decides: leave that out"
-        )
+        raise _clocked(f"additional file {path}")
     lights = {light.getID(): light for light in net.getTrafficLights()}
     for logic in root.iter("tlLogic"):
         if logic.get("id") not in lights:

@@ -122,6 +122,13 @@ def test_a_program_of_an_additional_file_is_the_one_that_sumo_runs(folder):
     assert "switches programs by the clock (WAUT)" in refusal(folder / "own.yaml")
 
 
+def test_a_network_that_switches_programs_by_the_clock_is_refused(folder):
+    """SUMO would put the network's program in the place of the cabinet's, from one second to the next."""
+    text = (folder / "own.net.xml").read_text()
+    (folder / "own.net.xml").write_text(text.replace("</net>", '<WAUT id="w" startProg="0" refTime="0"/></net>'))
+    assert "switches programs by the clock (WAUT)" in refusal(folder / "own.yaml")
+
+
 def test_a_program_may_be_an_additional_file_by_itself(folder):
     """As in a demonstration that SUMO brings."""
     text = (folder / "own.net.xml").read_text()
