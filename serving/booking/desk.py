@@ -319,7 +319,7 @@ class Desk:
             return {"vehicle": shown, "bookings": [views.booking(roster, row) for row in concerned]}
 
         plain = request.model_dump(mode="json", exclude={"at"})
-        # Where a vehicle was last is all that is kept of its positions; the same one sent twice changes nothing.
+        # Where a vehicle was last is all that is kept of its positions; one sent twice is passed over by its time.
         key = None if request.kind == "position" else f"event:{request.request_id}"
         return self._write(key, ["event", plain], request.at, decide)
 
