@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +32,9 @@ WIDTH = 120
 
 LINE_EVERY_S = 60.0
 """Seconds between two progress lines of a long job if there is no terminal for a progress bar."""
+
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""Control characters except line breaks: in what somebody else wrote, they would command the reader's terminal."""
 
 
 def open_streams() -> None:
@@ -80,7 +84,7 @@ class Output:
 
     def say(self, text: str) -> None:
         """Print a line for people."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(_CONTROL.sub(" ", text), highlight=False, soft_wrap=True)
 
     def emit(self, content: Any) -> None:
         """Write the JSON, if requested; null for numbers that are not finite, as JSON has none."""
@@ -200,7 +204,7 @@ def table(
     for k, column in enumerate(columns):
         table.add_column(column, justify="right" if numbers is not None and k >= numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(_CONTROL.sub(" ", cell) if isinstance(cell, str) else cell for cell in row))
     return table
 
 

@@ -25,7 +25,7 @@ def right_of_way(connections: list[Any]) -> tuple[set[tuple[int, int]], set[tupl
         by_node[connection.getJunction().getID()].append(connection)
     for members in by_node.values():
         node = members[0].getJunction()
-        links = [(c.getTLLinkIndex(), node.getLinkIndex(c), c.getToLane()) for c in members]
+        links = [(c.getTLLinkIndex(), row_of(c), c.getToLane()) for c in members]
         for (a, row_a, to_a), (b, row_b, to_b) in permutations(links, 2):
             if a == b:
                 continue
@@ -56,7 +56,7 @@ def crossing_signal_error(light: str, connections: list[Any]) -> str:
         ours = [c for c in connections if c.getJunction() is node]
         others = [c for c in node.getConnections() if c.getTLSID() not in ("", light)]
         for a, b in product(ours, others):
-            if cross(node, node.getLinkIndex(a), node.getLinkIndex(b), a.getToLane() is b.getToLane()):
+            if cross(node, row_of(a), row_of(b), a.getToLane() is b.getToLane()):
                 return (
                     f"at node {node.getID()} signal {b.getTLSID()} gives green across its ways: "
                     "give a node one signal (netconvert --tls.rebuild)"
@@ -85,6 +85,17 @@ def long_walk_error(connections: list[Any]) -> str:
                 f"{width_of(crossing):.0f} m, and a change of stage may take {LONGEST_CLEARING_S}: divide the crossing"
             )
     return ""
+
+
+def row_of(connection: Any) -> int:
+    """A connection's row in the right-of-way table of its junction; -1: it has none.
+
+    A crossing may have a second signal, for those who come from its other end. The table has one row for both.
+    """
+    node, lane = connection.getJunction(), connection.getFromLane()
+    if lane.getEdge().getFunction() != "crossing":
+        return int(node.getLinkIndex(connection))
+    return max((int(node.getLinkIndex(way)) for way in lane.getIncomingConnections()), default=-1)
 
 
 def _entry(table: dict[int, str], row: int, column: int) -> bool | None:

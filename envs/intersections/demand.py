@@ -21,6 +21,8 @@ RATES = ("vehsPerHour", "perHour", "probability", "number")
 STREAMS = ("flow", "personFlow", "containerFlow")
 """Elements that depart from ``begin`` on; all others that depart do so at ``depart``."""
 
+LOADS = ("triggered", "containerTriggered")
+"""Departures of a vehicle that wait for a person or a container to be aboard."""
 
 DETECTORS = ("inductionLoop", "e1Detector", "instantInductionLoop", "laneAreaDetector", "e2Detector")
 OUTPUTS = ("entryExitDetector", "e3Detector", "edgeData", "laneData", "routeProbe", "vTypeProbe")
@@ -226,6 +228,12 @@ def scheduled_vehicles(routes: list[Path]) -> list[float]:
     children = [child for path in routes for child in read_routes(path)]
     departs = [seconds(child.get("depart")) for child in children if child.tag == "vehicle"]
     return [depart for depart in departs if depart is not None]
+
+
+def waiting_for_load(files: Iterable[Path]) -> set[str]:
+    """Names of the vehicles of route and additional files that depart once a person or a container is aboard."""
+    vehicles = [child for path in files for child in read_routes(path) if child.tag in ("vehicle", "trip")]
+    return {vehicle.get("id", "") for vehicle in vehicles if vehicle.get("depart") in LOADS}
 
 
 class Names:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from envs.intersections.demand import scheduled_vehicles
+from envs.intersections.demand import scheduled_vehicles, waiting_for_load
 from envs.intersections.detection import Vehicles
 
 GRIDLOCK_S = 300.0
@@ -62,16 +63,19 @@ class GridlockWatch:
         return float(np.mean(self._standing))
 
 
-def read_kpis(folder: Path, routes: list[Path], end_s: float, watch: GridlockWatch) -> dict[str, float]:
+def read_kpis(
+    folder: Path, routes: list[Path], additional: Sequence[Path], end_s: float, watch: GridlockWatch
+) -> dict[str, float]:
     """The indicators of a finished episode.
 
     Args:
         folder: where SUMO wrote ``trips.xml`` and ``statistics.xml``.
         routes: the route files that it ran on.
+        additional: its additional files, which may have vehicles as well.
         end_s: when the episode ended.
         watch: the gridlock watch of the episode.
     """
-    trips = _trips(folder / "trips.xml")
+    trips = _trips(folder / "trips.xml", waiting_for_load([*routes, *additional]))
     statistics = ET.parse(folder / "statistics.xml").getroot()
     entered, arrived = trips["depart"] >= 0, trips["arrival"] >= 0
     lost = trips["timeLoss"] + trips["departDelay"]
@@ -91,10 +95,18 @@ def read_kpis(folder: Path, routes: list[Path], end_s: float, watch: GridlockWat
     }
 
 
-def _trips(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a trip report, one row a vehicle; ``depart`` is -1 for vehicles that never entered."""
+def _trips(path: Path, undated: Collection[str]) -> dict[str, np.ndarray]:
+    """The columns of a trip report, one row a vehicle; ``depart`` is -1 for vehicles that never entered.
+
+    Args:
+        path: the report.
+        undated: vehicles that depart when somebody boards. Those that nobody boarded are not due, and left out: SUMO
+            counts their wait from 0 s.
+    """
     names = ("depart", "arrival", "duration", "waitingTime", "waitingCount", "timeLoss", "departDelay")
-    rows = [[float(trip.attrib[name]) for name in names] for trip in ET.parse(path).getroot().iter("tripinfo")]
+    trips = ET.parse(path).getroot().iter("tripinfo")
+    due = [trip for trip in trips if trip.attrib["id"] not in undated or float(trip.attrib["depart"]) >= 0]
+    rows = [[float(trip.attrib[name]) for name in names] for trip in due]
     table = np.array(rows).reshape(-1, len(names))
     return {name: table[:, k] for k, name in enumerate(names)}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import math
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -114,10 +115,11 @@ def _read_net(path: Path, begin_s: float) -> Any:
     class Reader(sumolib.net.NetReader):
         """sumolib's reader, which needs an offset in seconds of every program; netedit leaves it out if it is 0."""
 
-        root = ""
+        root, by_clock = "", False
 
         def startElement(self, name: str, attrs: Any) -> None:
             self.root = self.root or name
+            self.by_clock |= name == "WAUT"
             if self.root != "net":
                 raise ValueError(f"it holds <{self.root}>")
             if name == "tlLogic":
@@ -128,10 +130,17 @@ def _read_net(path: Path, begin_s: float) -> Any:
     try:
         content = path.read_bytes()
         parseString(gzip.decompress(content) if content.startswith(GZIP) else content, reader)
-        return reader.getNet()
+        net = reader.getNet()
     except Exception as error:  # sumolib raises whatever its parser meets
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CityloopError(f"network {path} cannot be read ({detail}): give a SUMO .net.xml file") from None
+    if reader.by_clock:
+        raise _clocked(f"network {path}")
+    return net
+
+
+def _clocked(where: str) -> CityloopError:
+    return CityloopError(f"{where} switches programs by the clock (WAUT), whoever decides: leave that out")
 
 
 def _refuse_type_off(light: Any) -> None:
@@ -155,9 +164,7 @@ def _add_programs(net: Any, path: Path, begin_s: float) -> None:
 
     root = read_root(path, "additional file", ".add.xml")
     if root.find("WAUT") is not None:
-        raise CityloopError(
-            f"additional file {path} switches programs by the clock (WAUT), whoever decides: leave that out"
-        )
+        raise _clocked(f"additional file {path}")
     lights = {light.getID(): light for light in net.getTrafficLights()}
     for logic in root.iter("tlLogic"):
         if logic.get("id") not in lights:
@@ -273,7 +280,11 @@ class _Builder:
         return self.flows.get((lane.getID(), to_edge.getID()), 0.0) / len(twins)
 
     def _width_m(self, connection: Any) -> float:
-        return sum(lane.getLength() for lane in self._via(connection))
+        """Length of a connection's path; without internal lanes, that of the straight line between its two lanes."""
+        inner = self._via(connection)
+        if inner:
+            return sum(lane.getLength() for lane in inner)
+        return math.dist(connection.getFromLane().getShape()[-1], connection.getToLane().getShape()[0])
 
     def _via(self, connection: Any) -> list[Any]:
         """The internal lanes that a connection runs over."""

@@ -370,16 +370,19 @@ class SignalSite(Site):
 
         If only pedestrians lose their green, it is at least as long as they need. They lose it at the start of the
         change and may walk on until the next stage begins; movements across their path may start in the stage after
-        that.
+        that. So may movements across the path of vehicles, where none starts in this change: then it is what the time
+        to clear exceeds the minimum green by.
         """
         ending = [junction.movements[k] for k in self.ending(junction, old, new)]
+        if not ending:
+            return 0
         alone = all(m.crossing for m in ending)
         walking = max(0, _walking_s(ending) - self.yellow_s(junction, old, new)) if alone else 0
-        if not ending or not self.starting(junction, old, new):
-            return walking
         clearance = self.timing.all_red_s
         if clearance is None:
             clearance = max((ite_red_clearance_s(m.width_m, m.speed_mps) for m in ending if not m.crossing), default=1)
+        if not self.starting(junction, old, new):
+            clearance -= self.timing.min_green_s
         return max(clearance, walking)
 
     def intergreen_s(self, junction: Junction, old: int, new: int) -> int:

@@ -212,7 +212,8 @@ class SumoWorld(World):
         assert self._folder is not None
         self._sumo.close()
         self._sumo = None
-        self._kpis = read_kpis(Path(self._folder.name), self._routes, self._time_s, self._gridlock)
+        additional = self.scenario.additional
+        self._kpis = read_kpis(Path(self._folder.name), self._routes, additional, self._time_s, self._gridlock)
         self.close()
         if self._kpis["due_veh"] == 0:
             raise CityloopError(

@@ -16,9 +16,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import orjson
 from pydantic import BaseModel
@@ -29,6 +28,7 @@ from envs.transit.live.warm_up import warm_up
 from envs.transit.site import TransitSite
 from serving.booking import rounds, views
 from serving.booking.changes import keep, over
+from serving.booking.clock import Clock
 from serving.booking.offers import NoOffer, offers_of, why_not
 from serving.booking.places import DAY_S, Unfit, Unknown
 from serving.booking.reports import VehicleReport, duties_of, duty_of
@@ -45,12 +45,6 @@ TRIES = 20
 
 WAIT_S = 10.0
 """Seconds for which one request may hold the arrays before waiting ones are refused."""
-
-EARLY_S = 5.0
-"""Seconds by which a vehicle's clock may be ahead of the service's."""
-
-LATEST = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
-"""Upper bound of callers' clocks."""
 
 Decide = Callable[[Roster, BookingChange, float], Any]
 """Decides a request: changes the arrays, notes changes to be written, and returns the answer."""
@@ -89,9 +83,8 @@ class Desk:
         self._failing: str | None = None  # why periodic decisions do
         self.zones: Zones | None = None
         try:
-            self._clock = self._store.clock()
-            self._looked = self._now(None), time.monotonic()
-            self._fresh(self._now(None))
+            self._clock = Clock(settings, self._store.clock())
+            self._fresh(self._clock.now(None))
         except StoreUnusable:
             self._store.close()
             raise self._store.refused(str(self._store.fault)) from None
@@ -124,40 +117,6 @@ class Desk:
         """Seconds for which the present request has held the arrays."""
         taken = self._taken
         return 0.0 if taken is None else time.monotonic() - taken
-
-    # -- time -----------------------------------------------------------------------------------------------------
-
-    def _now(self, at: datetime | None) -> float:
-        """The present time. A caller's clock is set forward to the time of the message.
-
-        Raises:
-            Unfit: if that is so much later that all bookings would be deleted as past.
-        """
-        if self.settings.clock == "wall":
-            return time.time()
-        told = self._clock if at is None else at.timestamp()
-        if told >= LATEST:
-            raise Unfit("at", at, "give a time before the year 2200")
-        if self._clock and told - self._clock > self.settings.keep_days * DAY_S:
-            last = datetime.fromtimestamp(self._clock, ZoneInfo(self.settings.timezone)).isoformat(timespec="seconds")
-            kept = f"what is over is kept for {self.settings.keep_days:g} days"
-            raise Unfit("at", at, f"the last message came at {last}, and {kept}: go on in smaller steps")
-        self._clock = max(self._clock, told)
-        return self._clock
-
-    def _happened(self, at: datetime | None, now: float) -> float:
-        """The time of a reported event."""
-        when = now if at is None else at.timestamp()
-        if when > now + EARLY_S:
-            raise Unfit("at", at, "that is still to come: report what has happened")
-        if when < now - self.settings.keep_days * DAY_S:
-            days = self.settings.keep_days
-            raise Unfit("at", at, f"that is longer ago than anything is kept, {days:g} days: correct it")
-        return min(when, now)
-
-    def _refuse_time(self, at: datetime | None) -> None:
-        if at is not None and self.settings.clock == "wall":
-            raise Unfit("at", at, "the service has a clock of its own: leave it out")
 
     # -- the arrays -----------------------------------------------------------------------------------------------
 
@@ -208,16 +167,14 @@ class Desk:
 
     def _forget(self, now: float) -> None:
         """Delete bookings that have long been over; not if the clock has just jumped ahead."""
-        passed_s, steady_s = now - self._looked[0], time.monotonic() - self._looked[1]
-        self._looked = now, time.monotonic()
-        if self.settings.clock == "caller" or passed_s < steady_s + DAY_S:
+        if not self._clock.jumped(now):
             self._store.forget(now - self.settings.keep_days * DAY_S, 3600 * self.settings.ahead_h)
 
     def _write(self, request_id: str | None, asked: Any, at: datetime | None, decide: Decide) -> Answer:
         """Decide a request and store the answer; a repeated request gets its stored answer."""
         digest = _digest(asked)
         with self._turn():
-            now = self._now(at)
+            now = self._clock.now(at)
             for _ in range(TRIES):
                 known = self._store.answer(request_id) if request_id is not None else None
                 if known is not None:
@@ -256,16 +213,16 @@ class Desk:
 
     def quote(self, request: QuoteRequest) -> Any:
         """Offers for a trip; see `wire.Quote`."""
-        self._refuse_time(request.at)
+        self._clock.refuse(request.at)
         with self._turn():
-            now = self._now(request.at)
+            now = self._clock.now(request.at)
             roster = self._fresh(now)
             asked = self._asked(request, roster, now)
             return offers_of(roster, asked.way, asked.walks, roster.calendar.to_s(now), request.offers)
 
     def book(self, request: BookRequest) -> Answer:
         """Book a trip; see `wire.Booked`."""
-        self._refuse_time(request.at)
+        self._clock.refuse(request.at)
 
         def decide(roster: Roster, change: BookingChange, now: float) -> Any:
             asked, now_s = self._asked(request, roster, now), roster.calendar.to_s(now)
@@ -309,7 +266,7 @@ class Desk:
 
     def cancel(self, booking: str, at: datetime | None) -> Answer:
         """Cancel a booking, also one that is stranded; whoever is aboard stays aboard."""
-        self._refuse_time(at)
+        self._clock.refuse(at)
 
         def decide(roster: Roster, change: BookingChange, now: float) -> Any:
             row = self._row(roster, booking)
@@ -327,7 +284,7 @@ class Desk:
     def booking(self, booking: str) -> Any:
         """A booking as it is now; see `wire.Booked`."""
         with self._turn():
-            roster = self._fresh(self._now(None))
+            roster = self._fresh(self._clock.now(None))
             return views.booking(roster, self._row(roster, booking))
 
     # -- vehicles' reports -----------------------------------------------------------------------------------------
@@ -335,7 +292,7 @@ class Desk:
     def vehicles(self) -> Any:
         """The fleet; see `wire.Vehicles`."""
         with self._turn():
-            now = self._now(None)
+            now = self._clock.now(None)
             roster = self._fresh(now)
             now_s = roster.calendar.to_s(now)
             rows = [duty_of(roster, vehicle.id, now_s) for vehicle in self.settings.vehicles]
@@ -345,7 +302,7 @@ class Desk:
     def vehicle(self, vehicle: str) -> Any:
         """One vehicle; see `wire.VehicleState`."""
         with self._turn():
-            now = self._now(None)
+            now = self._clock.now(None)
             roster = self._fresh(now)
             now_s = roster.calendar.to_s(now)
             return views.vehicle(roster, duty_of(roster, vehicle, now_s), now_s)
@@ -354,7 +311,7 @@ class Desk:
         """Carry out a vehicle's report; see `wire.Reported`."""
 
         def decide(roster: Roster, change: BookingChange, now: float) -> Any:
-            when = self._happened(request.at, now)
+            when = self._clock.happened(request.at, now)
             concerned = VehicleReport(roster, change, request, when, self._row).carry_out()
             now_s = roster.calendar.to_s(now)
             roster.live.look(now_s)
@@ -362,7 +319,7 @@ class Desk:
             return {"vehicle": shown, "bookings": [views.booking(roster, row) for row in concerned]}
 
         plain = request.model_dump(mode="json", exclude={"at"})
-        # Where a vehicle was last is all that is kept of its positions; the same one sent twice changes nothing.
+        # Where a vehicle was last is all that is kept of its positions; one sent twice is passed over by its time.
         key = None if request.kind == "position" else f"event:{request.request_id}"
         return self._write(key, ["event", plain], request.at, decide)
 
@@ -376,7 +333,7 @@ class Desk:
             return
         with suppress(Busy), self._turn():
             try:
-                self._fresh(self._now(None))
+                self._fresh(self._clock.now(None))
             except (Busy, StoreUnusable):
                 raise
             except Exception as error:
@@ -389,7 +346,7 @@ class Desk:
         if self.settings.clock != "wall":
             return None
         with suppress(Busy), self._turn():
-            now = self._now(None)
+            now = self._clock.now(None)
             roster = self._fresh(now)
             day_s, now_s = roster.service_day(now)[1], roster.calendar.to_s(now)
             rows = [duty_of(roster, vehicle.id, now_s) for vehicle in self.settings.vehicles]
@@ -416,12 +373,7 @@ class Desk:
             raise Unfit("to", self.site.nodes[origin].id, "the trip ends at the stop where it begins: walk")
         if not math.isfinite(self.site.matrices.free_s[origin, destination]):
             raise Unfit("to", self.site.nodes[destination].id, "no road leads there from the first stop")
-        depart = now if request.depart is None else request.depart.timestamp()
-        if depart < now - EARLY_S:
-            raise Unfit("depart", request.depart, "that is past: leave it out, or give a time to come")
-        if depart > now + 3600 * self.settings.ahead_h:
-            raise Unfit("depart", request.depart, f"one may book {self.settings.ahead_h:g} h ahead: ask later")
-        earliest = max(depart, now) + origin_m / self.settings.walk_mps
+        earliest = self._clock.departs(request.depart, now) + origin_m / self.settings.walk_mps
         way = Way(origin, destination, roster.calendar.to_s(earliest), request.party, request.wheelchairs)
         return AskedTrip(way, views.Walks(origin_m, destination_m))
 

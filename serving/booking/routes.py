@@ -49,6 +49,18 @@ WRITES = refused(401, 403, 404, 409, 413, 422, 429, 503)
 
 TIME: TypeAdapter[datetime | None] = TypeAdapter(Moment | None)
 
+CANCELLED_AT = {
+    "parameters": [
+        {
+            "name": "at",
+            "in": "query",
+            "schema": {"type": "string", "format": "date-time"},
+            "description": "what time it is, where the caller's clock counts",
+        }
+    ]
+}
+"""Description of a query that is read by hand."""
+
 
 def add_booking(app: FastAPI, gateway: Gateway) -> None:
     """The routes, if anything can be booked."""
@@ -76,9 +88,11 @@ def _add_riders(app: FastAPI, gateway: Gateway) -> None:
         desk = _enter(gateway, request, Role.READ, site)
         return as_json(await run_in_threadpool(desk.booking, booking))
 
-    @app.delete(f"{BASE}/bookings/{{booking}}", tags=TAGS, response_model=Booked, responses=WRITES)
+    @app.delete(
+        f"{BASE}/bookings/{{booking}}", tags=TAGS, response_model=Booked, responses=WRITES, openapi_extra=CANCELLED_AT
+    )
     async def cancel(site: str, booking: str, request: Request) -> Response:
-        """Cancel a booking. Sent again it gets the same answer. ``at``: the time, where the caller's clock counts."""
+        """Cancel a booking. Sent again it gets the same answer."""
         desk = _enter(gateway, request, Role.ACT, site)
         return _written(await run_in_threadpool(desk.cancel, booking, _time(request)))
 

@@ -60,7 +60,9 @@ class BookRequest(Trip):
 
 
 class EventRequest(Model):
-    """Something that a vehicle reports. The same report sent again changes nothing."""
+    """Something that a vehicle reports. The same report sent again changes nothing; a position only if it says when it
+    was (`at`), as no position but the last is kept.
+    """
 
     request_id: Id
     vehicle: str = Field(max_length=64)

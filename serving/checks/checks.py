@@ -125,7 +125,7 @@ class InputChecks:
         broken, stale = self._broken(seen), {}
         for name, age_s in tick.ages_s.items():
             if age_s > self._max_age_s:
-                stale[name] = f"{name} is {age_s:.3g} s old, {self._max_age_s:g} s are allowed"
+                stale[name] = f"{name} is {_seconds(age_s)} old, {self._max_age_s:g} s are allowed"
                 bad[self._watch.flat.slices[name]] = True
         if late is None and not broken and not np.count_nonzero(bad):
             self._held[:] = 0
@@ -157,10 +157,11 @@ class InputChecks:
         settings, watch = self.settings, self._watch
         if watch.started and tick.time_s <= watch.time_s:
             what = "stands still" if tick.time_s == watch.time_s else "goes backwards"
-            return f"time_s: the plant's clock {what} at {tick.time_s:g} s"
+            return f"time_s: the plant's clock {what} at {_seconds(tick.time_s)}"
         age_s = at_s - tick.time_s
         if settings.clock == "wall" and abs(age_s) > self._max_age_s:
-            return f"time_s: the readings are {age_s:.3g} s old, {self._max_age_s:g} s are allowed"
+            off = f"readings are {_seconds(age_s)} old" if age_s > 0 else f"plant's clock is {_seconds(-age_s)} ahead"
+            return f"time_s: the {off}, {self._max_age_s:g} s are allowed"
         return None
 
     def _broken(self, seen: Seen) -> dict[str, np.ndarray]:
@@ -311,3 +312,8 @@ def _read(settings: CheckSettings) -> Envelope:
         return read_envelope(settings.limits.read_bytes(), settings.limits)
     except OSError as error:
         raise CityloopError(f"checks.limits: {settings.limits} cannot be read ({error.strerror})") from None
+
+
+def _seconds(s: float) -> str:
+    """A time for people, to a hundredth; `g` would show seconds since 1970 as 1.79608e+09."""
+    return f"{round(s, 2):.15g} s"

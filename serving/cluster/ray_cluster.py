@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import random
@@ -11,7 +10,8 @@ import signal
 import socket
 import sys
 import time
-from contextlib import redirect_stdout, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -134,6 +134,16 @@ def check_ray() -> None:
         )
 
 
+def hear_ray(tell: Callable[[str], None]) -> None:
+    """Tell what Ray tells this process, such as that a worker died: by itself it prints that, in colours."""
+    from ray._private import worker
+
+    def heard(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+        tell(" ".join(data["lines"]))
+
+    worker.print_to_stdstream = heard
+
+
 def check_processes() -> None:
     """Make sure that Ray can start processes: Ray Serve would wait for its own without an end.
 
@@ -239,6 +249,7 @@ class Cluster:
         self._guardian = Guardian(self._folder)
         self._own: list[str] = []  # settings in the environment that are this service's alone
         self._deployed: dict[str, Shard] = {}
+        self._ending = False
         self._logs = Receiver(self._folder / "logs.sock")
 
     def configure(self) -> None:
@@ -293,6 +304,7 @@ class Cluster:
         from ray import serve
 
         confine_cluster()
+        hear_ray(self._tell_of_ray)
         stop = signal.getsignal(signal.SIGTERM)
         try:
             try:
@@ -322,6 +334,10 @@ class Cluster:
             raise CityloopError(
                 f"Ray did not start ({_reason(str(error))}): try again, or free what it needs"
             ) from None
+
+    def _tell_of_ray(self, text: str) -> None:
+        if not self._ending:
+            LOGGER.warning("Ray: %s", text)
 
     def _start_ray(self) -> None:
         import ray
@@ -412,23 +428,22 @@ class Cluster:
         """Stop Serve, HAProxy and Ray, and remove their files. May be called twice."""
         # None where Ctrl-C broke off their import, which would fail a second time.
         ray, serve = sys.modules.get("ray"), sys.modules.get("ray.serve")
-        # Ray prints, on standard output, that the controller which was told to end has ended.
-        with redirect_stdout(io.StringIO()):
-            try:
-                if ray is not None and serve is not None and ray.is_initialized() and answers():
-                    drain_proxy(self._folder)
-                    serve.shutdown()
-            finally:
-                if ray is not None:
-                    ray.shutdown()
-                # Not all of them: settings that Ray read when it was imported hold for its next start.
-                for key in (PEM, *self._own):
-                    os.environ.pop(key, None)
-                self._own = []
-                end_users(self._folder)
-                self._logs.close()
-                self._own_folder.remove()
-                self._guardian.dismiss()
+        self._ending = True  # Ray tells that the controller which was told to end has ended
+        try:
+            if ray is not None and serve is not None and ray.is_initialized() and answers():
+                drain_proxy(self._folder)
+                serve.shutdown()
+        finally:
+            if ray is not None:
+                ray.shutdown()
+            # Not all of them: settings that Ray read when it was imported hold for its next start.
+            for key in (PEM, *self._own):
+                os.environ.pop(key, None)
+            self._own = []
+            end_users(self._folder)
+            self._logs.close()
+            self._own_folder.remove()
+            self._guardian.dismiss()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

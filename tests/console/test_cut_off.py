@@ -201,3 +201,12 @@ def test_a_view_that_failed_is_tried_again(city: City, visit: Any) -> None:
     one.page.goto(f"{city.url}/#/site/{ref}")
     one.page.get_by_text("This view failed", exact=False).wait_for()
     one.page.get_by_role("region", name="Plant", exact=True).wait_for()
+
+
+def test_without_an_audit_log_the_page_says_what_it_cannot_know(city: City, visit: Any) -> None:
+    page = visit("viewer").page
+    page.route("**/v1/me", lambda route: route.fulfill(json=route.fetch().json() | {"audit": False}))
+    page.goto(f"{city.url}/#/site/drainage/estuary")
+    page.get_by_text("No audit log is kept here: what was before this page was opened is not known.").wait_for()
+    page.goto(f"{city.url}/#/activity")
+    page.get_by_text("is not shown: no audit log is kept here.", exact=False).wait_for()

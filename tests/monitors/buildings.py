@@ -6,12 +6,14 @@ import numpy as np
 
 from agents.monitors.structural import MonitorConfig, StructuralMonitor
 from agents.monitors.structural.ambient import CHANNELS, RATE_HZ, Weather, simulate_window
-from agents.monitors.structural.iasc import HEALTHY, MASSES_KG
+from agents.monitors.structural.iasc import HEALTHY, MASSES_KG, Damage
 from agents.monitors.structural.learned import Learned
 
 SECONDS = 20.0
 CALM = Weather(per_c=((0.0, 0.0),) * 4, measured_c=0.0, load=0.0, level=0.0)
 """Nothing varies but the excitation."""
+
+FIFTH_GONE = Damage(losses={(1, "y"): 0.2})
 
 SETTINGS = {
     "name": "iasc",
@@ -44,3 +46,7 @@ def learned_monitor():
 
 def channel(name):
     return [each.id for each in CHANNELS].index(name)
+
+
+def spoilt(a, b, name, fault):
+    return window(a, b)[0], channel(name), fault, rng(a, b)

@@ -255,6 +255,16 @@ def test_a_wall_clock_tells_how_old_readings_are(sites: dict[str, Site]) -> None
     assert street.next(time_s=110.0, at_s=110.5).fall_back is None
 
 
+def test_times_since_1970_are_told_whole(sites: dict[str, Site]) -> None:
+    street = Street(sites["intersections"], clock="wall", max_age_s=5.0)
+    now = 1796083898.1
+    ahead = street.next(time_s=now + 3600.0, at_s=now).fall_back
+    assert ahead == "time_s: the plant's clock is 3600 s ahead, 5 s are allowed"
+    assert street.next(time_s=now, at_s=now).fall_back == "time_s: the plant's clock goes backwards at 1796083898.1 s"
+    street.checks.reset()
+    assert street.next(time_s=0.0, at_s=now).fall_back == "time_s: the readings are 1796083898.1 s old, 5 s are allowed"
+
+
 def test_columns_that_are_too_old_are_not_trusted(sites: dict[str, Site]) -> None:
     site = sites["intersections"]
     checks, readings = InputChecks(get_system(site.system), site), still(site)

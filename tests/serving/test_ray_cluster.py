@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 
 from envs import CityloopError
 from serving.build import Plan
-from serving.cluster.ray_cluster import Cluster, check_processes, check_ray, free_ports, refusal_in
+from serving.cluster.ray_cluster import Cluster, check_processes, check_ray, free_ports, hear_ray, refusal_in
 from tests.serving.test_serve import config
 
 
@@ -32,6 +35,7 @@ def test_ray_does_not_take_the_signal_that_stops_a_start(monkeypatch: pytest.Mon
     served = SimpleNamespace(start=lambda **_: begun.append("serve"))
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, serve=served, is_initialized=lambda: False))
     monkeypatch.setattr("serving.cluster.ray_cluster.confine_cluster", lambda: None)
+    monkeypatch.setattr("serving.cluster.ray_cluster.hear_ray", lambda _: None)
     monkeypatch.setattr("serving.cluster.ray_cluster.check_processes", lambda: None)
     before = signal.signal(signal.SIGTERM, stop)
     one = Cluster(config(port=free_ports(1)[0]))
@@ -43,6 +47,27 @@ def test_ray_does_not_take_the_signal_that_stops_a_start(monkeypatch: pytest.Mon
         signal.signal(signal.SIGTERM, before)
         monkeypatch.undo()
         one.close()
+
+
+def test_what_ray_tells_is_a_line_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was a line of Ray's own, in colours, also where every line of the log is JSON."""
+    spec = find_spec("ray")
+    assert spec is not None
+    (folder,) = spec.submodule_search_locations or ()
+    source = (Path(folder) / "_private" / "worker.py").read_text()
+    assert re.search(r"def listen_error_messages\(.*?\n +print_to_stdstream\($", source, re.DOTALL | re.MULTILINE)
+    worker = SimpleNamespace(print_to_stdstream=None)
+    monkeypatch.setitem(sys.modules, "ray._private", SimpleNamespace(worker=worker))
+    one = Cluster(config(port=free_ports(1)[0]))
+    hear_ray(one._tell_of_ray)
+    told = {"lines": ["A worker died"], "pid": "raylet", "is_err": False}
+    worker.print_to_stdstream(told, ignore_prefix=False)
+    one.close()
+    worker.print_to_stdstream(told, ignore_prefix=False)  # that the controller ended, which was told to
+    assert caplog.messages == ["Ray: A worker died"]
+    assert capsys.readouterr().out == ""
 
 
 class Stuck:
@@ -107,6 +132,7 @@ class Failing(Stuck):
 def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch, starts: bool, words: str) -> None:
     monkeypatch.setitem(sys.modules, "ray", Failing(starts))
     monkeypatch.setattr("serving.cluster.ray_cluster.confine_cluster", lambda: None)
+    monkeypatch.setattr("serving.cluster.ray_cluster.hear_ray", lambda _: None)
     one = Cluster(config(port=free_ports(1)[0]))
     try:
         with pytest.raises(CityloopError, match=words):

@@ -3,10 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
 
+from envs import load_scenario
+from envs.core.scenario import Scenario
+from tests.training.small import SMALL
 from training.algorithm import ray_session
+from training.train import train
+
+
+@pytest.fixture(scope="session")
+def scenario() -> Scenario:
+    """Two minutes on a small grid."""
+    return load_scenario("intersections/grid2x2", duration_s=120)
+
+
+@pytest.fixture(scope="session")
+def run(scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
+    """A run with a Ray of its own: its folder, which stays as it is, and what was told meanwhile."""
+    heard: list[Any] = []
+    folder = tmp_path_factory.mktemp("train") / "run"
+    train(
+        scenario,
+        iterations=2,
+        out=folder,
+        on_progress=heard.append,
+        on_episodes=lambda *news: heard.append(news),
+        **SMALL,
+    )
+    assert not ray.is_initialized()
+    return folder, heard
 
 
 @pytest.fixture(scope="module")

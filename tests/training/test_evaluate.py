@@ -2,13 +2,12 @@
 
 import csv
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -19,20 +18,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from agents import make_controller
 from envs import CityloopError, ControlLoop, get_system, load_scenario
-from envs.core.env import make_loop
-from training import episodes, plots
-from training.episodes import Episode, EpisodePool, EpisodeTask, play, run_episodes
+from training.episodes import run_episodes
 from training.evaluate import evaluate
-from training.evaluation import short_names
-from training.plots import label
 
 MODULE = import_module("training.evaluate")  # the package's attribute of that name is the function
 CONTROLLERS = ["max-pressure", "fixed", "greedy"]
-
-
-@pytest.fixture(scope="module")
-def scenario():
-    return load_scenario("intersections/grid2x2", duration_s=120)
 
 
 @pytest.fixture(scope="module")
@@ -42,31 +32,6 @@ def found(scenario, tmp_path_factory):
     result = evaluate(scenario, CONTROLLERS, seeds=3, processes=2, out=out, on_progress=lambda *news: told.append(news))
     assert told == [(k, 9) for k in range(1, 10)]
     return result
-
-
-class Stuck:
-    """One street has green for ever."""
-
-    name, program = "stuck", None
-
-    def reset(self):
-        pass
-
-    def act(self, readings, observation):
-        return np.zeros(len(observation["action_mask"]), dtype=np.int64)
-
-
-@pytest.mark.parametrize(("seed", "decisions"), [(100_000, 57), (0, 60)])
-def test_a_training_episode_that_locks_is_charged_for_the_rest_of_its_time(seed, decisions):
-    loop = make_loop("intersections/grid2x2", regime="resco")
-    try:
-        found = episodes.play(loop, Stuck(), EpisodeTask("stuck", seed), lambda: None)
-        loop.reset(seed)
-        rewards = [float(loop.step(np.zeros(4, dtype=np.int64)).reward.mean()) for _ in range(decisions)]
-    finally:
-        loop.close()
-    assert len(found.time_s) == decisions
-    assert found.reward == pytest.approx(sum(rewards) + (60 - decisions) * rewards[-1])
 
 
 def test_json_is_the_contract(found, scenario):
@@ -85,47 +50,6 @@ def test_json_is_the_contract(found, scenario):
     assert list(content["paired"]) == CONTROLLERS[1:]
     assert all({"difference", "low", "high"} <= set(pair) for pair in content["paired"].values())
     assert {"python", "sumo", "torch", "commit"} <= set(content["versions"])
-
-
-def test_void_episodes_are_counted_and_never_averaged_in():
-    """A drainage run whose water is not accounted for means nothing: its seed is left out for everybody."""
-    loop = make_loop("drainage/theta")
-    assert loop.system.headline(loop.scenario) == "objective"
-    figures = {("static", 0): (10.0, 0), ("static", 1): (999.0, 1), ("efd", 0): (8.0, 0), ("efd", 1): (1.0, 0)}
-    played = [
-        Episode(name, seed, {"objective": m3, "invalid": invalid}, 0.0, 0, np.zeros(1), {}, {})
-        for (name, seed), (m3, invalid) in figures.items()
-    ]
-    result = MODULE._evaluation(loop, ["static", "efd"], "test", [0, 1], played)
-    assert {name: (r.summary.worst, r.failures) for name, r in result.controllers.items()} == {
-        "static": (10.0, 1),
-        "efd": (8.0, 0),
-    }
-    assert result.paired["efd"].difference == 2.0
-    assert (list(result.void), result.values("static"), result.values("efd")) == ([1], [10.0], [8.0])
-    assert [episode.seed for episode in result.played("static")] == [0], "nor into curves, maps and periods"
-    assert list(result.for_card()) == ["test: objective on 1 seed of drainage/theta"]
-    (axes,) = plots.headline(result, "").axes
-    assert axes.get_title("left").endswith("on 1 test seed")
-    assert {text.get_text() for text in axes.texts} == {"10", "8"}
-    assert axes.get_xlim() == (0.0, pytest.approx(10.5))
-    with pytest.raises(CityloopError, match=r"every seed failed.*static on 1 of 1"):
-        MODULE._evaluation(loop, ["static"], "test", [1], played[1:2])
-
-
-def test_a_controller_of_which_every_episode_is_void_is_left_out_of_the_comparison(caplog):
-    loop = make_loop("drainage/theta")
-    figures = {("static", 0): (10.0, 0), ("efd", 0): (1.0, 1), ("hold", 0): (8.0, 0)}
-    played = [
-        Episode(name, seed, {"objective": m3, "invalid": invalid}, 0.0, 0, np.zeros(1), {}, {})
-        for (name, seed), (m3, invalid) in figures.items()
-    ]
-    result = MODULE._evaluation(loop, ["static", "efd", "hold"], "test", [0], played)
-    assert (list(result.controllers), list(result.void)) == (["static", "hold"], [])
-    assert {episode.controller for episode in result.episodes} == {"static", "hold"}
-    assert "left out of the comparison: efd, as every episode is void (invalid" in caplog.text
-    with pytest.raises(CityloopError, match=r"every seed failed.*efd on 1 of 1"):  # it is the one that is compared
-        MODULE._evaluation(loop, ["efd", "static"], "test", [0], played[:2])
 
 
 def test_a_drainage_evaluation_draws_levels_settings_and_where_it_overflowed(tmp_path):
@@ -228,78 +152,6 @@ def test_a_taken_folder_is_refused_before_anything_starts(scenario, tmp_path, mo
         evaluate(scenario, ["fixed"], seeds=1, out=tmp_path)
 
 
-def test_a_failing_episode_names_controller_and_seed(scenario, tmp_path):
-    broken = tmp_path / "broken.rou.xml"
-    broken.write_text('<routes><trip id="a" depart="0" from="no" to="where"/></routes>')
-    lost = scenario.override({"routes": [str(broken)]})
-    with pytest.raises(CityloopError, match="controller 'greedy' with seed 5"):
-        run_episodes(lost, [EpisodeTask("greedy", 5)], processes=1)
-    assert multiprocessing.active_children() == []
-
-
-def break_down(name, site):
-    raise ValueError(f"{name} cannot be built")
-
-
-def test_a_controller_that_cannot_be_made_says_why(scenario):
-    said = pytest.raises(CityloopError, match="'x' with seed 0 failed: ValueError: x cannot be built")
-    with closing(episodes.EpisodePool([scenario], 1, break_down)) as pool, said:
-        pool.run([EpisodeTask("x", 0)])
-
-
-def lose_its_server():
-    raise ConnectionResetError("its server closed the connection")
-
-
-ENDS = {
-    "resets": (lose_its_server, "failed: ConnectionResetError: its server closed the connection"),
-    "exits": (sys.exit, "failed: SystemExit"),
-    "ends": (lambda: os._exit(0), r"its process ended \(exit code 0\)"),
-}
-
-
-def make_one_that_ends(name, site):
-    controller = make_controller("fixed", site)
-    controller.act = lambda readings, observation: ENDS[name][0]()
-    return controller
-
-
-@pytest.mark.parametrize("name", ENDS)
-def test_a_controller_that_ends_its_process_is_told_at_once(name):
-    scenario = load_scenario("dampers/jansen", duration_s=0.1)
-    said = pytest.raises(CityloopError, match=f"'{name}' with seed 0.* {ENDS[name][1]}")
-    with closing(episodes.EpisodePool([scenario], 1, make_one_that_ends)) as pool, said:
-        pool.run([EpisodeTask(name, 0)])
-
-
-def refuse_to_close(loop):
-    raise RuntimeError("it will not close")
-
-
-def make_and_spoil(name, site):
-    ControlLoop.close = refuse_to_close  # in the worker alone
-    return make_controller(name, site)
-
-
-def test_a_simulator_that_cannot_be_closed_costs_no_further_episode():
-    scenario = load_scenario("dampers/jansen", duration_s=0.1)
-    with closing(episodes.EpisodePool([scenario], 1, make_and_spoil)) as pool:
-        assert [episode.seed for episode in pool.run([EpisodeTask("fixed", 0), EpisodeTask("fixed", 1)])] == [0, 1]
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_an_indicator_that_is_no_number_is_refused_by_name(monkeypatch, value):
-    """Nothing can be compared with it, and no JSON holds it."""
-    with closing(make_loop("dampers/dyke", duration_s=1.0)) as loop:
-        real = loop.world.kpis
-        monkeypatch.setattr(loop.world, "kpis", lambda: real() | {"score": value})
-        controller = make_controller("fixed", loop.site)
-        with pytest.raises(
-            CityloopError, match=f"^dampers/dyke: indicator 'score' is {value}, with which nothing compares"
-        ):
-            play(loop, controller, EpisodeTask("fixed", loop.scenario.seeds.test.first), lambda: None)
-
-
 def test_two_evaluations_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(MODULE, "RUNS", tmp_path)
     monkeypatch.setattr(MODULE, "stamp", lambda: "now")
@@ -314,26 +166,6 @@ def test_two_evaluations_of_one_second_have_folders_of_their_own(tmp_path, monke
 
     monkeypatch.setattr(MODULE, "run_episodes", meanwhile)
     assert evaluate(place, ["passive-on"], seeds=1, processes=1).out == other.with_name("now-2")
-
-
-def test_a_worker_that_dies_is_noticed(scenario, monkeypatch):
-    def murder(done, _):
-        if done == 1:
-            multiprocessing.active_children()[0].kill()
-
-    tasks = [EpisodeTask("greedy", seed) for seed in range(40)]
-    with pytest.raises(CityloopError, match=r"its process was killed \(SIGKILL\); is there enough memory"):
-        run_episodes(scenario, tasks, processes=1, on_progress=murder)
-    assert multiprocessing.active_children() == []
-
-
-def test_a_worker_that_died_before_it_was_asked_is_noticed(scenario):
-    with closing(episodes.EpisodePool([scenario], 1)) as pool:
-        process = pool._workers[0].process
-        process.kill()
-        process.join()
-        with pytest.raises(CityloopError, match=r"its process was killed \(SIGKILL\)"):
-            pool.run([EpisodeTask("greedy", 0)])
 
 
 @pytest.mark.parametrize(
@@ -371,46 +203,6 @@ def test_a_script_without_a_guard_is_told_of_it(tmp_path):
     said = done.stderr.splitlines()[-1]
     assert "its process ended as it started" in said
     assert '`if __name__ == "__main__":`' in said
-
-
-def test_a_silent_worker_is_taken_for_dead(scenario, monkeypatch):
-    monkeypatch.setattr(episodes, "STALL_S", -1.0)
-    monkeypatch.setattr(episodes, "BEAT_S", 0.01)
-    with pytest.raises(CityloopError, match="no sign of life"):
-        run_episodes(scenario, [EpisodeTask("greedy", 0)], processes=1)
-    assert multiprocessing.active_children() == []
-
-
-def test_who_was_stopped_for_long_does_not_take_others_for_dead(scenario, monkeypatch):
-    """Ctrl-Z stops all processes alike, and clocks go on."""
-    asked, clock, wait = 0, time.monotonic, episodes.wait
-
-    def stopped(pipes, timeout):
-        nonlocal asked
-        asked += 1
-        if asked == 1:
-            monkeypatch.setattr(episodes.time, "monotonic", lambda: clock() + 10 * episodes.STALL_S)
-            return []
-        return wait(pipes, timeout)
-
-    monkeypatch.setattr(episodes, "wait", stopped)
-    (episode,) = run_episodes(scenario, [EpisodeTask("greedy", 0)], processes=1)
-    assert episode.kpis
-    assert asked > 1
-
-
-def test_a_file_that_takes_anothers_place_is_another_controller(scenario, tmp_path):
-    file = tmp_path / "name.txt"
-    with closing(EpisodePool([scenario], 1, _named)) as pool:
-        played = []
-        for name in ("greedy", "fixed"):
-            file.write_text(name)
-            played += pool.run([EpisodeTask(str(file), 0)])
-    assert played[0].kpis != played[1].kpis
-
-
-def _named(path, site):
-    return make_controller(Path(path).read_text(), site)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
@@ -455,41 +247,3 @@ def _session(leader):
             if session == str(leader) and state != "Z":
                 found.append(stat.parent.name)
     return found
-
-
-def test_labels():
-    assert label("standing_veh") == "standing (vehicles)"
-    assert label("delay_s") == "delay (s)"
-    assert label("wait_min") == "wait (min)"
-    assert label("served_pct") == "served (%)"
-    assert label("stops") == "stops"
-
-
-@pytest.mark.parametrize(
-    ("names", "called"),
-    [
-        (["runs/x/policy", "max-pressure"], ["policy", "max-pressure"]),
-        (["A/policy", "B/policy"], ["A/policy", "B/policy"]),
-        (["policy", "A/policy", "/B/A/policy"], ["policy", "A/policy", "B/A/policy"]),
-        (["x/A/1/policy", "x/B/1/policy", "x/B/2/policy"], ["A/1/policy", "B/1/policy", "2/policy"]),
-        (["d1/mine.py:X", "d2/mine.py:X", "d2/mine.py:Y"], ["d1/mine.py:X", "d2/mine.py:X", "mine.py:Y"]),
-        (["A/policy", "./A/policy"], ["A/policy", "./A/policy"]),
-    ],
-)
-def test_a_path_is_called_by_as_much_of_its_end_as_tells_it_apart(names, called):
-    assert short_names(names) == dict(zip(names, called, strict=True))
-
-
-def test_two_controllers_of_one_name_are_two_in_every_picture_and_tag(tmp_path, monkeypatch):
-    """Both bundles of two runs are called ``policy``."""
-    monkeypatch.chdir(tmp_path)
-    for folder, rule in (("d1", "passive-off"), ("d2", "passive-on")):
-        Path(folder).mkdir()
-        text = f"from agents import make_controller\n\n\ndef X(site):\n    return make_controller({rule!r}, site)\n"
-        Path(folder, "mine.py").write_text(text)
-    names = ["d1/mine.py:X", "d2/mine.py:X"]
-    found = evaluate(load_scenario("dampers/dyke", duration_s=2.0), names, seeds=1, out=tmp_path / "out")
-    scalars = set(EventAccumulator(str(found.out)).Reload().Tags()["scalars"])
-    assert {f"eval/{name}/failures" for name in names} <= scalars
-    drawn = [text.get_text() for text in plots.headline(found, "").axes[0].get_yticklabels()]
-    assert drawn == names

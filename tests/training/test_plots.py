@@ -15,6 +15,7 @@ from envs.dampers.assembly import load_site
 from envs.dampers.drawing import draw_episodes
 from training import plots
 from training.episodes import Episode
+from training.plots import label
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,14 @@ from training.episodes import Episode
 )
 def test_an_axis_says_what_is_measured_and_its_unit(name: str, told: str) -> None:
     assert plots.label(name) == told
+
+
+def test_labels():
+    assert label("standing_veh") == "standing (vehicles)"
+    assert label("delay_s") == "delay (s)"
+    assert label("wait_min") == "wait (min)"
+    assert label("served_pct") == "served (%)"
+    assert label("stops") == "stops"
 
 
 def played(trace: dict[str, np.ndarray], drawn: dict[str, np.ndarray]) -> Episode:

@@ -8,7 +8,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from envs import CityloopError, load_scenario
-from tests.training.test_train import SMALL
+from tests.training.small import SMALL
 from training.sweep import _most, _quiet, _resume_hints, _room, _Watch, read_space, sweep
 from verbs.train import train
 

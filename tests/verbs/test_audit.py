@@ -86,6 +86,16 @@ def test_show_prints_what_is_asked_for(run: Run, folder: str) -> None:
     assert "max-pressure" in out
 
 
+def test_show_obeys_no_reason_that_would_command_the_terminal(run: Run, tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, AuditSettings(compress=False))
+    log.record(change("override", reason="night\x1b[8m work\x9b1A\x00\r"))
+    log.close()
+    code, out, _ = run("audit", "show", str(tmp_path))
+    assert code == 0
+    assert "night [8m work 1A" in out
+    assert not [mark for mark in out if (ord(mark) < 32 and mark != "\n") or 127 <= ord(mark) < 160]
+
+
 def test_show_prints_what_was_altered_as_far_as_it_can(run: Run, folder: str) -> None:
     (segment,) = Path(folder).glob("chain-0/*.jsonl")
     text = segment.read_bytes()

@@ -113,3 +113,8 @@ def test_a_terminal_that_cannot_move_its_cursor_is_told_in_lines(clock, monkeypa
         clock.now = 61.0
         show(0.5, "update 12")
     assert screen.getvalue() == "training: 50%, update 12\n"
+
+
+def test_what_is_said_does_not_command_the_terminal(capsys):
+    terminal.Output(None).say("why: a\x1b[2Kb\nnext")
+    assert capsys.readouterr().out == "why: a [2Kb\nnext\n"

@@ -7,11 +7,11 @@ from envs.intersections.detection import Vehicles
 from envs.intersections.kpis import KPIS, GridlockWatch, read_kpis
 
 END_S = 1000.0
-COLUMNS = ("depart", "departDelay", "arrival", "duration", "waitingTime", "waitingCount", "timeLoss")
+COLUMNS = ("id", "depart", "departDelay", "arrival", "duration", "waitingTime", "waitingCount", "timeLoss")
 TRIPS = [
-    (100, 0, 300, 200, 20, 1, 50),  # arrived
-    (200, 30, -1, 800, 100, 3, 400),  # still driving
-    (-1, 500, -1, 0, 0, 0, 0),  # never entered
+    ("a", 100, 0, 300, 200, 20, 1, 50),  # arrived
+    ("b", 200, 30, -1, 800, 100, 3, 400),  # still driving
+    ("c", -1, 500, -1, 0, 0, 0, 0),  # never entered
 ]
 STATISTICS = '<statistics><safety emergencyStops="2"/><teleports total="1"/></statistics>'
 
@@ -32,10 +32,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def kpis(folder, routes):
-    path = folder / "demand.rou.xml"
-    path.write_text(f"<routes>{routes}</routes>")
-    return read_kpis(folder, [path], END_S, watched(1.0, 2.0))
+def kpis(folder, routes, additional=""):
+    paths = {"demand.rou.xml": routes, "more.add.xml": additional}
+    for name, content in paths.items():
+        (folder / name).write_text(f"<routes>{content}</routes>")
+    routes, additional = ([folder / name] for name in paths)
+    return read_kpis(folder, routes, additional, END_S, watched(1.0, 2.0))
 
 
 def test_indicators_by_hand(folder):
@@ -58,6 +60,20 @@ def test_resco_counts_vehicles_due_after_the_last_that_entered(folder):
     # The last one that entered was due at 200 - 30 = 170 s: one due at 600 s waits for 400 s, one at 150 s is missed.
     routes = '<vehicle depart="150"/><vehicle depart="600"/><vehicle depart="2000"/>'
     assert kpis(folder, routes)["resco_delay_s"] == pytest.approx((50 + 430 + 400) / 3)
+
+
+@pytest.mark.parametrize("word", ["triggered", "containerTriggered"])
+@pytest.mark.parametrize("where", ["routes", "additional"])
+def test_who_waits_for_a_passenger_who_never_comes_is_not_due(folder, word, where):
+    """SUMO says that such a vehicle has waited since 0 s, whenever the episode began."""
+    waiting = f'<vehicle id="c" depart="{word}"/>'
+    found = kpis(folder, **{"routes": "", where: waiting})
+    assert found["delay_s"] == pytest.approx((50 + 430) / 2)
+    assert (found["due_veh"], found["undeparted_veh"]) == (2, 0)
+
+
+def test_who_left_with_a_passenger_counts(folder):
+    assert kpis(folder, '<vehicle id="b" depart="triggered"/>')["due_veh"] == 3
 
 
 def test_an_empty_report_is_no_error(folder):

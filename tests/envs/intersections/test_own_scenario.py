@@ -16,6 +16,9 @@ from envs.intersections.network import load_site
 from envs.intersections.stages import safe_stage
 from tests.envs.intersections.own import YAML, refusal
 
+KINDS = ("node", "edge", "connection")
+"""What netconvert makes a network of."""
+
 
 def test_a_network_of_ones_own_runs(folder):
     loop = make_loop(str(folder / "own.yaml"))
@@ -119,6 +122,13 @@ def test_a_program_of_an_additional_file_is_the_one_that_sumo_runs(folder):
     assert "switches programs by the clock (WAUT)" in refusal(folder / "own.yaml")
 
 
+def test_a_network_that_switches_programs_by_the_clock_is_refused(folder):
+    """SUMO would put the network's program in the place of the cabinet's, from one second to the next."""
+    text = (folder / "own.net.xml").read_text()
+    (folder / "own.net.xml").write_text(text.replace("</net>", '<WAUT id="w" startProg="0" refTime="0"/></net>'))
+    assert "switches programs by the clock (WAUT)" in refusal(folder / "own.yaml")
+
+
 def test_a_program_may_be_an_additional_file_by_itself(folder):
     """As in a demonstration that SUMO brings."""
     text = (folder / "own.net.xml").read_text()
@@ -189,6 +199,24 @@ def test_a_link_of_vehicles_and_walkers_at_once(folder):
     (folder / "own.net.xml").write_text(text.replace(crossing[0], crossing[0].replace(f'"{crossing[1]}"', '"0"')))
     sentence = refusal(folder / "own.yaml")
     assert "signal A0: link 0 is of vehicles and walkers at once: give each connection a link of its own" in sentence
+
+
+def test_both_signals_of_a_crossing_conflict_with_the_road_they_cross(folder):
+    """Those who come from its other end may have a signal of their own, which has no row in the network's table."""
+    nodes = '<node id="a" x="0" y="0"/><node id="m" x="200" y="0" type="traffic_light"/><node id="b" x="400" y="0"/>'
+    (folder / "n.nod.xml").write_text(f"<nodes>{nodes}</nodes>")
+    ways = ("am", "mb", "bm", "ma")
+    edges = "".join(f'<edge id="{way}" from="{way[0]}" to="{way[1]}" sidewalkWidth="2"/>' for way in ways)
+    (folder / "e.edg.xml").write_text(f"<edges>{edges}</edges>")
+    crossing = '<crossing node="m" edges="am ma" linkIndex="2" linkIndex2="3"/>'
+    (folder / "c.con.xml").write_text(f"<connections>{crossing}</connections>")
+    net, plain = folder / "own.net.xml", [f"--{kind}-files={next(folder.glob(f'*.{kind[:3]}.xml'))}" for kind in KINDS]
+    run_sumo_program("netconvert", *plain, "--walkingareas", f"--output-file={net}")
+    net.write_text(net.read_text().replace('"GGrr"', '"GGrG"'))
+    (folder / "own.rou.xml").write_text('<routes><trip id="t" depart="0" from="am" to="mb"/></routes>')
+    (junction,) = load_site(load_scenario(folder / "own.yaml")).junctions
+    assert junction.foes == ((0, 2), (0, 3), (1, 2), (1, 3))
+    assert junction.stages == ("ggrG", "rrGG")
 
 
 @pytest.mark.parametrize(("length_m", "refused"), [(64.0, False), (70.0, True)])
@@ -432,3 +460,14 @@ def test_a_green_arrow_lets_through(folder, caplog):
     loop = make_loop(str(folder / "own.yaml"))
     assert loop.episode(make_controller("greedy", loop.site), 1).kpis["throughput_veh"] > 0
     assert "no phase gives green" not in caplog.text
+
+
+def test_without_internal_lanes_a_path_is_as_long_as_the_way_between_its_lanes(folder):
+    """Else the conflict area would have no width, and the red clearance would be a second at any junction."""
+    whole = load_site(load_scenario(folder / "own.yaml"))
+    net = folder / "own.net.xml"
+    run_sumo_program("netconvert", f"--sumo-net-file={net}", "--no-internal-links", f"--output-file={net}")
+    bare = load_site(load_scenario(folder / "own.yaml"))
+    for usual, found in zip(whole.junctions, bare.junctions, strict=True):
+        for a, b in zip(usual.movements, found.movements, strict=True):
+            assert 0.8 * a.width_m < b.width_m < 1.2 * a.width_m

@@ -151,6 +151,19 @@ def test_walkers_are_given_their_time_though_nobody_starts_yet():
     assert sum(phase.duration_s for phase in phases) == pytest.approx(16.05 / 1.07)
 
 
+def test_a_short_green_leaves_time_to_clear_for_who_starts_after_it():
+    """A movement ends, and nobody starts; who crosses its way may start in the stage after, a minimum green later."""
+    lights = junction(("GGr", "Grr", "GrG"), [movement(k) for k in range(3)], foes=[(1, 2)])
+    for least_s, red_s in ((1, 1), (2, 0), (7, 0)):
+        place = site(lights, REGIMES["engineer"].model_copy(update={"min_green_s": least_s}))
+        assert place.all_red_s(lights, 0, 1) == red_s
+        phases = transition(place, lights, 0, 1)
+        monitor = ConflictMonitor(place, lights)
+        seconds = ["GGr"] * 9 + [p.state for p in phases for _ in range(int(p.duration_s))] + ["Grr"] * least_s
+        seconds += [p.state for p in transition(place, lights, 1, 2)] + ["GrG"] * 9
+        assert [fault for s, state in enumerate(seconds) for fault in monitor.watch(float(s), state)] == []
+
+
 def test_the_cabinet_keeps_time():
     cabinet = SignalController(crossroads(), time_s=100.0)
     assert cabinet.command(110.0, np.array([0])) == []

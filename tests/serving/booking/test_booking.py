@@ -195,13 +195,13 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
         else:
             client.event(now, "blue", "breakdown")
             client.event(now, "blue", "back", corner="3")
-        before, seen = one._fresh(one._now(None)).plain(), client.get("vehicles").json()
+        before, seen = one._fresh(one._clock.now(None)).plain(), client.get("vehicles").json()
         stays += sum("charger" in row for row in before["batteries"].values())
         one.close()
         one = Desk(reassigned(), settings)
         client.turn_to(one)
         client.post("quotes", now, **{"from": "0", "to": "1"})
-        assert near(one._fresh(one._now(None)).plain(), before)
+        assert near(one._fresh(one._clock.now(None)).plain(), before)
         assert client.get("vehicles").json() == seen
     assert len(before["bookings"]) > 1
     assert stays > 3

@@ -106,7 +106,7 @@ def test_kill_under_load(tmp_path: Path) -> None:
     assert len(load.confirmed) > KILLS * CLIENTS
     desk = Desk(site(), settings_in(tmp_path))
     try:
-        roster = desk._fresh(desk._now(None))
+        roster = desk._fresh(desk._clock.now(None))
         # No confirmed booking is lost.
         assert set(load.confirmed.values()) <= set(roster.rows)
         # None was made twice: what is there beyond is what was asked by those who got no answer, once each at most.

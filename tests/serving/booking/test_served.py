@@ -63,6 +63,8 @@ def test_it_is_documented(http: TestClient) -> None:
     body = described["paths"]["/v1/transit/{site}/bookings"]["post"]["requestBody"]["content"]["application/json"]
     assert set(body["schema"]["required"]) == {"from", "to", "request_id"}
     assert "$ref" not in str(body)
+    cancelled = described["paths"]["/v1/transit/{site}/bookings/{booking}"]["delete"]["parameters"]
+    assert {one["name"] for one in cancelled} == {"site", "booking", "at"}, "or no generated client can say when"
     assert "bookings" in http.get("/docs").text
 
 

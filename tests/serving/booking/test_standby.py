@@ -111,7 +111,7 @@ def test_a_restart_remembers_who_was_sent_where_and_what_hurries(tmp_path: Path)
         with street(tmp_path) as client:
             plans.append(look(client, seconds)["plan"])
             desk = client.gateway.desks["street"]
-            roster = desk._fresh(desk._now(None))
+            roster = desk._fresh(desk._clock.now(None))
             assert np.isfinite(roster.live.urgency).all()
             plans.append(roster.urgencies)
     assert plans[0] == plans[2] != []
