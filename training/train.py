@@ -317,8 +317,8 @@ class _Run:
             raise
         except Exception as error:  # torch, pickle and RLlib raise different errors for truncated files
             raise CityloopError(
-                f"checkpoint {checkpoint} cannot be read ({type(error).__name__}): it was altered or cut off; "
-                "begin a new run with what was learned by --start"
+                f"checkpoint {checkpoint} cannot be read ({type(error).__name__}): it is of another version, or was "
+                "altered or cut off; begin a new run with what was learned by --start"
             ) from error
         progress = read_json(checkpoint / "progress.json")
         self.iteration, self.elapsed_s = progress["iteration"], progress["elapsed_s"]

@@ -118,13 +118,13 @@ class StagePolicy(PolicyNetwork):
         """
         nats, begins, by_standing, by_near = self.hold
         approaches, serves, current = parts["approaches"], parts["serves"], parts["stages"][..., CURRENT]
-        heard = approaches[..., KNOWN].sum(dim=-1).clamp(min=1.0)
-        standing = VEHICLES * approaches[..., QUEUE].sum(dim=-1) / heard
+        everywhere = approaches.sum(dim=-2)
+        standing = VEHICLES * everywhere[..., QUEUE] / everywhere[..., KNOWN].clamp(min=1.0)
         full = ((standing - begins) * by_standing).clamp(0.0, 1.0)
-        served = torch.matmul(serves.sum(dim=-2), approaches[..., NEAR : NEAR + 1]).squeeze(-1)
-        near = VEHICLES * (served * current).sum(dim=-1)
+        shown = (serves.sum(dim=-2) * current.unsqueeze(-1)).sum(dim=-2)
+        near = VEHICLES * (shown * approaches[..., NEAR]).sum(dim=-1)
         used = (near * by_near).clamp(0.0, 1.0)
-        return nats * (exclusive(serves) * full * used).unsqueeze(-1) * current
+        return (nats * exclusive(serves) * full * used).unsqueeze(-1) * current
 
 
 def exclusive(serves: Tensor) -> Tensor:
@@ -136,11 +136,9 @@ def exclusive(serves: Tensor) -> Tensor:
         serves: the part ``serves`` of the observation, ``(…, S, 2, L)``.
     """
     green = (serves > 0.0).to(serves.dtype)
-    protected, permissive = green[..., 0, :], green[..., 1, :]
-    several = protected.amax(dim=-1).sum(dim=-1) > 2.0
-    shared = protected.sum(dim=-2).amax(dim=-1) > 1.0
-    gives_way = permissive.flatten(-2).amax(dim=-1) > 0.0
-    return (several & ~shared & ~gives_way).to(serves.dtype)
+    most = green.sum(dim=-3).amax(dim=-1)  # stages of one approach: protected, permissive
+    stages = green[..., 0, :].amax(dim=-1).sum(dim=-1)
+    return ((stages > 2.0) & (most[..., 0] <= 1.0) & (most[..., 1] <= 0.0)).to(serves.dtype)
 
 
 class StageCritic(nn.Module):

@@ -1,5 +1,6 @@
 """Runs that begin with what another learned, or go on where they stopped, in whichever way they ended."""
 
+import copy
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from agents import CHECKPOINTS
+from agents.networks import StagePolicy
 from agents.policy import Policy
 from cityloop import main
 from envs import CityloopError, load_scenario
@@ -25,6 +27,7 @@ from training.export import export
 from training.journal import FINAL
 from training.start import adopt, read_start
 from training.train import _Run, train
+from training.validate import load_network
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,20 @@ def test_inputs_that_came_later_begin_without_effect():
     adopt(wide, {name: value.detach().numpy() for name, value in narrow.state_dict().items()}, Path("run"))
     seen = torch.randn(4, 5)
     torch.testing.assert_close(wide(seen), narrow(seen[:, :3]))
+
+
+def test_layers_that_came_later_begin_as_new_ones(run):
+    """A policy of a version that knew no preference for the present stage."""
+    folder, _ = run
+    shapes = {"approaches": (3, 16), "stages": (4, 8), "serves": (4, 2, 3), "junction": (3,), "action_mask": (4,)}
+    new = StagePolicy(shapes, width=SMALL["width"])
+    older = {name: value for name, value in weights(folder).items() if name != "hold"}
+    for network in (copy.deepcopy(new), load_network("stages", SMALL["width"], older, shapes, 1)):
+        adopt(network, older, folder)
+        assert torch.equal(network.hold, new.hold)
+        assert torch.equal(network.prior, torch.from_numpy(older["prior"]))
+    with pytest.raises(CityloopError, match="prior"):
+        adopt(new, {name: value for name, value in older.items() if name != "prior"}, folder)
 
 
 def test_resume_goes_on_where_it_stopped(run, one_ray):
