@@ -117,9 +117,7 @@ def test_where_it_failed_is_told(folder):
 
 def test_readings_are_not_a_controllers_to_change(folder):
     """The guard reads them after it: it would judge a plant that is not there."""
-    with pytest.raises(
-        CityloopError, match=r"Scaling' with seed 0 failed: .*read-only \(mine.py, line \d+"
-    ):
+    with pytest.raises(CityloopError, match=r"Scaling' with seed 0 failed: .*read-only \(mine.py, line \d+"):
         evaluate("drainage/theta", ["mine.py:Scaling"], 1, processes=1, save=False)
     found = evaluate("drainage/theta", ["mine.py:Open", "mine.py:Replacing"], 1, processes=1, save=False)
     assert found.controllers["mine.py:Open"].rows == found.controllers["mine.py:Replacing"].rows
