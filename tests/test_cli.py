@@ -190,6 +190,14 @@ def test_a_letter_that_the_locale_does_not_know_is_one_sentence(tmp_path):
     assert done.stderr.endswith("st\\xe4be.net.xml' cannot be written in this locale (ascii): set PYTHONUTF8=1\n")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_table_is_printed_whatever_the_terminal_can_show(encoding):
+    script = "from verbs.terminal import open_streams; open_streams(); print('\\u00f7 \\u221e 1.25')"
+    named = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=named, check=True)
+    assert done.stdout.endswith(b" ? 1.25\n")
+
+
 def test_a_stream_that_is_closed_is_no_fault():
     script = "import sys; sys.stdout = None; from verbs.terminal import open_streams; open_streams(); print('unseen')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

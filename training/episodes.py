@@ -107,7 +107,8 @@ def play(loop: ControlLoop, controller: Controller, task: EpisodeTask, check: Ca
         samples.append(loop.world.trace())
         for name, whole in columns.items():
             drawn[name].append(loop.readings[name].astype(np.int64 if whole else np.float32))
-        step = loop.step(None if controller.program is not None else controller.act(loop.readings, loop.observation))
+        program = controller.program is not None
+        step = loop.step(None if program else controller.act(dict(loop.readings), loop.observation))
         reward += float(step.reward.mean())
         interventions += len(step.interventions)
     for name, value in step.kpis.items():

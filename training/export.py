@@ -28,7 +28,7 @@ from envs.core.scenario import NAME, Scenario, read_yaml
 from envs.core.site import Site
 from training.actions import ActionCodec
 from training.config import read_config
-from training.start import trained_on
+from training.start import hashes_of
 from training.validate import kept, load_network
 
 LOGGER = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ def _card(
         readings=get_system(first.system).readings.describe(),
         bounds=_bounds(get_system(first.system).action_space(site)),
         training=Training(
-            scenarios=before.get("scenarios", {}) | trained_on(scenarios),
+            scenarios=before.get("scenarios", {}) | hashes_of(config, scenarios),
             seeds=f"{first.seeds.train.first} to {first.seeds.train.last}",
             decisions=before.get("decisions", 0) + best["agent_steps"],
             algorithm=config["algorithm"],

@@ -70,9 +70,7 @@ def read_start(run: Path, update: int | None = None, system: str | None = None) 
     before = content.get("start", {})
     decisions = before.get("decisions", 0) + facts["agent_steps"]
     places = [_scenario(plain, run) for plain in content["scenarios"]]
-    # Runs of earlier versions have no hashes.
-    own = content.get("hashes") or trained_on([place for place in places if place is not None])
-    known = before.get("scenarios", {}) | own
+    known = before.get("scenarios", {}) | hashes_of(content, [place for place in places if place is not None])
     critic, returns = _critic(run, ["" if place is None else place.label for place in places])
     return Start(run, policy, decisions, content["command"], known, critic, returns)
 
@@ -89,6 +87,16 @@ def _of_bundle(bundle: Path, update: int | None, system: str | None) -> Start:
 def trained_on(scenarios: Sequence[Scenario]) -> dict[str, str]:
     """System and label of each scenario → its hash, as on a card."""
     return {f"{scenario.system}/{scenario.label}": scenario.hash for scenario in scenarios}
+
+
+def hashes_of(content: Mapping[str, Any], scenarios: Sequence[Scenario]) -> dict[str, str]:
+    """`trained_on` of a run as it began, by its ``config.yaml``: files of a scenario may have changed since then.
+
+    Args:
+        content: the ``config.yaml``.
+        scenarios: the run's scenarios as they are now, which stand for those of runs of earlier versions.
+    """
+    return content.get("hashes") or trained_on(scenarios)
 
 
 def check_whole(content: Mapping[str, Any], run: str, *keys: str) -> None:

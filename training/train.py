@@ -29,7 +29,7 @@ from training.config import describe, parse_settings, read_config
 from training.evolution import Evolution
 from training.journal import Journal
 from training.settings import Settings, check_budget
-from training.start import Start, check_whole, read_start
+from training.start import Start, check_whole, hashes_of, read_start, trained_on
 from training.tracking import SPEED, RunFolder, write_yaml
 from training.validate import OnEpisodes, Validator
 
@@ -178,6 +178,15 @@ def _begun(run: Path) -> tuple[dict[str, Any], Settings, list[Scenario]]:
     check_whole(content["budget"] or {}, str(run), *NO_BOUND)
     if chosen.algorithm == "sb3":
         raise CityloopError(f"run {run} is a stable-baselines3 reference and cannot go on: start it anew")
+    now = trained_on(scenarios)
+    for ref, digest in hashes_of(content, scenarios).items():
+        if now.get(ref) != digest:  # not refused: generated towns are written anew on another machine
+            LOGGER.warning(
+                "%s has other settings or files than when %s began, whose rules and best policy were measured on those:"
+                " put them back, or begin a new run with what was learned by --start",
+                ref,
+                run,
+            )
     return content, chosen, scenarios
 
 

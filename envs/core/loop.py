@@ -106,6 +106,8 @@ class ControlLoop:
         self._under_way = True
 
     def _take(self, readings: Readings) -> None:
+        for column in readings.values():
+            column.flags.writeable = False  # a controller that normalised them in place would mislead the guard
         self.readings = readings
         self.mask = self.guard.mask(readings)
 
@@ -145,7 +147,7 @@ class ControlLoop:
         self.reset(seed, controller.program)
         step = None
         while step is None or not step.done:
-            requests = None if self._local else controller.act(self.readings, self.observation)
+            requests = None if self._local else controller.act(dict(self.readings), self.observation)
             step = self.step(requests)
         return step
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,16 @@ def nothing(site):
     return object()
 
 SIX = 6
+
+class Scaling(Open):
+    def act(self, readings, observation):
+        readings["depth_m"] /= 3.0
+        return super().act(readings, observation)
+
+class Replacing(Open):
+    def act(self, readings, observation):
+        readings["setting"] = readings["setting"] * 0.0  # where a guard that limits movement would begin
+        return super().act(readings, observation)
 """
 
 
@@ -102,6 +113,17 @@ def test_it_is_compared_like_any_other(folder):
 def test_where_it_failed_is_told(folder):
     with pytest.raises(CityloopError, match=r"with seed 0 failed: KeyError: 'depth' \(mine.py, line 17\)$"):
         evaluate("drainage/astlingen", ["mine.py:Late"], seeds=1, save=False, duration_s=7200)
+
+
+def test_readings_are_not_a_controllers_to_change(folder):
+    """The guard reads them after it: it would judge a plant that is not there."""
+    with pytest.raises(CityloopError, match=r"Scaling' with seed 0 failed: .*read-only \(mine.py, line \d+"):
+        evaluate("drainage/theta", ["mine.py:Scaling"], 1, processes=1, save=False)
+    found = evaluate("drainage/theta", ["mine.py:Open", "mine.py:Replacing"], 1, processes=1, save=False)
+    assert found.controllers["mine.py:Open"].rows == found.controllers["mine.py:Replacing"].rows
+    with closing(make_loop("drainage/theta")) as loop:
+        kpis = [loop.episode(make_any(f"mine.py:{name}", loop.site), seed=0).kpis for name in ("Open", "Replacing")]
+    assert kpis[0] == kpis[1]
 
 
 def test_a_class_itself_is_not_a_name(folder):

@@ -2,12 +2,15 @@
 
 import logging
 import os
+import shutil
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from agents import make_controller
+from agents.card import PolicyCard
 from agents.networks import NETWORKS
 from agents.policy import Policy
 from envs import CityloopError, load_scenario
@@ -109,6 +112,15 @@ def test_card_says_where_it_comes_from(run, exported):
     text = (exported / "CARD.md").read_text()
     assert "cityloop train intersections/cologne1\n" in text
     assert loop.scenario.hash in text
+
+
+def test_card_says_on_what_the_run_began_whatever_its_files_are_now(run, tmp_path):
+    folder = shutil.copytree(run[0], tmp_path / "run")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["hashes"] = dict.fromkeys(config["hashes"], "0123456789abcdef")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    card = PolicyCard.from_file(export(folder) / "policy.json", "card")
+    assert set(card.training.scenarios.values()) == {"0123456789abcdef"}
 
 
 def test_another_kept_policy_can_be_exported(run, tmp_path):

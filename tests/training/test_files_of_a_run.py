@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,9 +21,9 @@ from training.config import describe
 from training.evolution import Evolution
 from training.journal import Journal
 from training.settings import Settings
-from training.start import MODULE, Start, read_start
+from training.start import MODULE, Start, hashes_of, read_start, trained_on
 from training.stored import stored_scenario
-from training.train import _critic_alone, _resume_hint, _Run, train
+from training.train import _begun, _critic_alone, _resume_hint, _Run, train
 from training.validate import write_weights
 
 
@@ -173,6 +174,21 @@ def test_what_a_policy_was_trained_on_is_known_when_its_files_are_gone(tmp_path)
     write_weights(tmp_path / "best" / "weights.npz", torch.nn.Linear(1, 1))
     write_json(tmp_path / "best" / "best.json", {"iteration": 1, "agent_steps": 7, "validation": {}})
     assert read_start(tmp_path).scenarios == {"intersections/mine": scenario.hash}
+
+
+def test_a_run_whose_files_have_changed_says_so(tmp_path, caplog):
+    """Its rules and its best policy were measured on what was there before, and its card tells of that."""
+    shipped = load_scenario("intersections/cologne1")
+    net = Path(shutil.copy(shipped.net, tmp_path / "mine.net.xml"))
+    scenario = shipped.model_copy(update={"name": "mine", "net": net})
+    describe(tmp_path, "stages", [scenario], Settings(), {"minutes": 1.0, "iterations": None}, "cityloop train")
+    begun = {"intersections/mine": scenario.hash}
+    _begun(tmp_path)
+    assert caplog.messages == []
+    net.write_text(net.read_text() + "<!-- another lane -->")
+    content, _, scenarios = _begun(tmp_path)
+    assert caplog.messages[0].startswith("intersections/mine has other settings or files than when ")
+    assert hashes_of(content, scenarios) == begun != trained_on(scenarios)
 
 
 @pytest.mark.parametrize("ref", ["intersections/cologne1", "drainage/theta", "transit/ingolstadt"])
