@@ -50,7 +50,7 @@ def test_nothing_stays_open_where_something_is_refused(
 ) -> None:
     with pytest.raises(CityloopError, match="workers is"):
         task_of(GRIDS, Settings(workers=PROCESSES + 1))
-    with pytest.raises(CityloopError, match=r"only is 'scores', .* give one of encoder, hidden, prior, score"):
+    with pytest.raises(CityloopError, match=r"only is 'scores', .* give one of encoder, hidden, hold, prior, score"):
         task_of(GRIDS, Settings(only="scores"))
     with pytest.raises(CityloopError, match="'nobody' is unknown"):
         evaluate(GRIDS[0], ["nobody"], seeds=1, save=False)
