@@ -65,7 +65,7 @@ class StagePolicy(PolicyNetwork):
     them. So an untrained policy already serves the longest queue instead of gridlocking the network.
 
     Where each approach must wait for all stages but its own (`exclusive`), every change of stage costs all the more. So
-    the present stage is preferred there while the junction is full. This preference, too, has weights that are learned.
+    the present stage is preferred there while the junction is full, by weights that are learned, too.
 
     Args:
         shapes: shapes of the observation's parts.
@@ -111,7 +111,7 @@ class StagePolicy(PolicyNetwork):
         return outside + freed - held - weight[4] * stages[..., CROSSED]
 
     def _preference(self, parts: Parts) -> Tensor:
-        """What is added for the present stage ``(…, S)``: all where many vehicles stand, and as many are near it.
+        """Added to the score of the present stage, 0 for others, ``(…, S)``: the fuller, and the more that it serves.
 
         The weights are the preference in nats, the standing vehicles for each approach from which it begins, the share
         of it that each further one brings, and the share that each vehicle near the present stage's stop lines brings.
