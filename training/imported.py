@@ -7,6 +7,7 @@ tensor holds which weight, and the mapping is the same in the given model.
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,14 @@ def imported(bundle: Path, system: str | None = None) -> tuple[PolicyCard, Weigh
     policy = Policy.load(bundle, system)
     model, card = _Model((bundle / MODEL).read_bytes()), policy.card
     shapes = {name: tuple(ANY if size is None else size for size in shape) for name, shape in card.observation.items()}
-    for width in model.widths:
+    for width, older in product(model.widths, (False, True)):
         try:
             network = _network(card, shapes, width)
         except KeyError:  # of a version with other parts of the observation
             break
-        weights = _read(network, shapes, model)
+        if older and not network.ADDED:
+            continue
+        weights = _read(network.older() if older else network, shapes, model)
         if weights is not None:
             network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
             if largest_difference(network.eval(), policy, shapes) <= TOLERANCE:

@@ -148,15 +148,15 @@ def _scenario(plain: Mapping[str, Any], run: Path) -> Scenario | None:
 
 
 def adopt(network: torch.nn.Module, weights: Weights, run: Path) -> None:
-    """Copy weights by name. Inputs that were appended to a layer since then start with zero weights, and layers that
-    were added (`PolicyNetwork.ADDED`) as they are.
+    """Copy weights by name. Inputs that were appended to a layer since then start with zero weights, and weights
+    that were added (`PolicyNetwork.ADDED`) as they are.
 
     Raises:
         CityloopError: if the networks differ in another way.
     """
     grown = {}
     for name, tensor in network.state_dict().items():
-        if name not in weights and name.startswith(getattr(network, "ADDED", ())):
+        if name not in weights and name in getattr(network, "ADDED", ()):
             grown[name] = tensor
             continue
         old = torch.from_numpy(np.asarray(weights[name])) if name in weights else torch.empty(0)

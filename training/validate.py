@@ -150,9 +150,9 @@ def read_weights(path: Path) -> Weights:
 def load_network(
     network: str, width: int, weights: Weights, shapes: Mapping[str, tuple[int, ...]], outputs: int
 ) -> PolicyNetwork:
-    """A policy network with weights; layers that were added since then (`PolicyNetwork.ADDED`) are as in a new one."""
+    """A policy network with weights; those that were added since then (`PolicyNetwork.ADDED`) are as in a new one."""
     policy: PolicyNetwork = NETWORKS[network](shapes, outputs=outputs, width=width)
-    added = {name: value for name, value in policy.state_dict().items() if name.startswith(policy.ADDED)}
+    added = {name: value for name, value in policy.state_dict().items() if name in policy.ADDED}
     policy.load_state_dict(added | {key: torch.from_numpy(value) for key, value in weights.items()})
     return policy.eval()
 

@@ -90,13 +90,14 @@ class StagePolicy(PolicyNetwork):
         nn.init.normal_(self.score.weight, std=0.01)
         nn.init.zeros_(self.score.bias)
         self.prior = nn.Parameter(torch.tensor([4.0, 2.0, 1.0, 5.0, 5.0, 30.0]))
-        self.hold = nn.Parameter(torch.tensor([4.0, 2.0, 1 / 2, 1 / 3]))
+        self.hold: nn.Parameter | None = nn.Parameter(torch.tensor([4.0, 2.0, 1 / 2, 1 / 3]))
 
     def forward(self, parts: Parts) -> Tensor:
         """Logits ``(…, S)``; a masked stage has -1e9."""
         stages, junction = self.encoder(parts)
         scores = self.score(self.hidden(stages, junction)).squeeze(-1) + self._demand(parts)
-        scores = scores + self._preference(parts)
+        if self.hold is not None:
+            scores = scores + self._preference(parts, self.hold)
         return torch.where(parts["action_mask"] > 0.5, scores, torch.full_like(scores, NOT_ALLOWED))
 
     def _demand(self, parts: Parts) -> Tensor:
@@ -110,13 +111,13 @@ class StagePolicy(PolicyNetwork):
         held = weight[5] * green * served[..., 1].sum(dim=-1)
         return outside + freed - held - weight[4] * stages[..., CROSSED]
 
-    def _preference(self, parts: Parts) -> Tensor:
+    def _preference(self, parts: Parts, weight: Tensor) -> Tensor:
         """Added to the score of the present stage, 0 for others, ``(…, S)``: the fuller, and the more that it serves.
 
         The weights are the preference in nats, the standing vehicles for each approach from which it begins, the share
         of it that each further one brings, and the share that each vehicle near the present stage's stop lines brings.
         """
-        nats, begins, by_standing, by_near = self.hold
+        nats, begins, by_standing, by_near = weight
         approaches, serves, current = parts["approaches"], parts["serves"], parts["stages"][..., CURRENT]
         everywhere = approaches.sum(dim=-2)
         standing = VEHICLES * everywhere[..., QUEUE] / everywhere[..., KNOWN].clamp(min=1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -51,12 +51,18 @@ class PolicyNetwork(nn.Module):
         DIMS: part name → a name for every size that may differ from site to site, None for fixed sizes.
         ACROSS: whether the network has layers across the agents of a plant, e.g. attention. It then always gets them
             together, ``(…, N, …)``; otherwise rows of several plants may be mixed, which is faster.
-        ADDED: prefixes of the names of weights that older policies lack. They begin as in a new network.
+        ADDED: names of weights that older policies lack. They begin as in a new network.
     """
 
     DIMS: Mapping[str, tuple[str | None, ...]]
     ACROSS: ClassVar[bool] = False
     ADDED: ClassVar[tuple[str, ...]] = ()
+
+    def older(self) -> Self:
+        """Leave out the weights `ADDED`, and what they do."""
+        for name in self.ADDED:
+            setattr(self, name, None)
+        return self
 
 
 def pooled(encode: nn.Module | None, state: Tensor) -> Tensor:

@@ -17,13 +17,13 @@ from torch import nn
 
 from agents import CHECKPOINTS
 from agents.networks import StagePolicy
-from agents.policy import Policy
+from agents.policy import Policy, write_bundle
 from cityloop import main
 from envs import CityloopError, load_scenario
 from envs.core.files import read_json
 from envs.core.scenario import read_yaml
 from tests.training.small import SMALL, rows, weights
-from training.export import export
+from training.export import export, to_onnx
 from training.journal import FINAL
 from training.start import adopt, read_start
 from training.train import _Run, train
@@ -118,18 +118,23 @@ def test_inputs_that_came_later_begin_without_effect():
     torch.testing.assert_close(wide(seen), narrow(seen[:, :3]))
 
 
-def test_layers_that_came_later_begin_as_new_ones(run):
-    """A policy of a version that knew no preference for the present stage."""
+def test_weights_that_came_later_begin_as_in_a_new_network(run, tmp_path):
+    """With a run and with a bundle of a version that knew no preference for the present stage."""
     folder, _ = run
     shapes = {"approaches": (3, 16), "stages": (4, 8), "serves": (4, 2, 3), "junction": (3,), "action_mask": (4,)}
-    new = StagePolicy(shapes, width=SMALL["width"])
-    older = {name: value for name, value in weights(folder).items() if name != "hold"}
-    for network in (copy.deepcopy(new), load_network("stages", SMALL["width"], older, shapes, 1)):
-        adopt(network, older, folder)
-        assert torch.equal(network.hold, new.hold)
-        assert torch.equal(network.prior, torch.from_numpy(older["prior"]))
+    new, old = StagePolicy(shapes, width=SMALL["width"]), StagePolicy(shapes, width=SMALL["width"]).older()
+    before = {name: value for name, value in weights(folder).items() if name != "hold"}
+    old.load_state_dict({name: torch.from_numpy(value) for name, value in before.items()})
+    card = Policy.load(export(folder, tmp_path / "bundle")).card
+    write_bundle(tmp_path / "old", to_onnx(old.eval(), shapes), card)
+    for known in (before, read_start(tmp_path / "old").policy):
+        assert "hold" not in known
+        for network in (copy.deepcopy(new), load_network("stages", SMALL["width"], known, shapes, 1)):
+            adopt(network, known, folder)
+            assert torch.equal(network.hold, new.hold)
+            torch.testing.assert_close(network.prior, old.prior)
     with pytest.raises(CityloopError, match="prior"):
-        adopt(new, {name: value for name, value in older.items() if name != "prior"}, folder)
+        adopt(new, {name: value for name, value in before.items() if name != "prior"}, folder)
 
 
 def test_resume_goes_on_where_it_stopped(run, one_ray):
