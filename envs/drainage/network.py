@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any, Literal
 
 from envs.core.errors import CityloopError
 from envs.core.warn_once import warn_once
+from envs.drainage.depths import surcharge, tank_rows
 from envs.drainage.inp import LINK_SECTIONS, NODE_SECTIONS, Inp, folded, ideal_pumps, seeping
 from envs.drainage.objectives import OBJECTIVES
 from envs.drainage.scenarios import DrainageScenario
@@ -25,17 +26,6 @@ KINDS: dict[str, Literal["junction", "storage", "outfall"]] = {
     "STORAGE": "storage",
     "OUTFALLS": "outfall",
 }
-
-JUNCTION = "JUNCTION"
-"""Shape in a tank's row for a node that is no storage."""
-
-SURCHARGE_AT = {"TABULAR": 6, JUNCTION: 5} | dict.fromkeys(
-    ("FUNCTIONAL", "CYLINDRICAL", "CONICAL", "PARABOLIC", "PYRAMIDAL"), 8
-)
-"""Shape → which word of the row is the depth of surcharge."""
-
-SHALLOW = 2.0
-"""Default depth of a node where the input gives none, in the input's unit."""
 
 SHOWN = 5
 """Most subcatchments that a warning names."""
@@ -83,7 +73,7 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     _warn_of_spills(scenario, outfalls)
     _warn_of_lost_rain(inp)
     ends = ends_of(inp)
-    storage, others = _tank_rows(inp, {ends[name][0] for name in names})
+    storage, others = tank_rows(inp, {ends[name][0] for name in names})
     tides = tuple(row[0] for row in inp.rows("OUTFALLS") if len(row) > 2 and row[2].upper() in TIDAL)
     gauges = tuple(row[0] for row in inp.rows("RAINGAGES"))
     spills = (name for name in scenario.sensitive if name in outfalls)
@@ -102,17 +92,6 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
         start=series_start(inp, f"{scenario.series}1") if scenario.dated and gauges else None,
         **_map(inp, ends),
     )
-
-
-def _tank_rows(inp: Inp, starts: Set[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """Rows of the nodes that are tanks: storage, then others that gates draw from (``starts``); and all other nodes.
-
-    Outfalls are in neither.
-    """
-    others = {row[0]: row for row in inp.rows("JUNCTIONS")} | {row[0]: row[:2] for row in inp.rows("DIVIDERS")}
-    tanks = {row[0]: row for row in inp.rows("STORAGE")}
-    tanks |= {node: _junction(row) for node, row in others.items() if node in starts}
-    return tanks, [name for name in others if name not in tanks]
 
 
 def _tanks(
@@ -279,30 +258,13 @@ def _known(where: str, field: str, names: Iterable[str], known: Collection[str],
             raise CityloopError(f"{where}: {field} names {name!r}, which is no {what}: there is {some}")
 
 
-def _junction(row: list[str]) -> list[str]:
-    """A node that a gate draws from, as if it were a tank: name, invert, depth, and depth of surcharge last."""
-    depth = float(row[2]) if len(row) > 2 else 0.0
-    return [row[0], row[1], str(depth or SHALLOW), "0", JUNCTION, row[4] if len(row) > 4 else "0"]
-
-
-def _surcharge(row: list[str]) -> float:
-    """Surcharge depth of a tank, in the input's unit; it follows the numbers of the shape."""
-    at = SURCHARGE_AT.get(row[4].upper()) if len(row) > 4 else None
-    if at is None or len(row) <= at:
-        return 0.0
-    try:
-        return float(row[at])
-    except ValueError:  # SWMM reports the error in the row
-        return 0.0
-
-
 def _tank(inp: Inp, row: list[str], rain: list[float]) -> Tank:
     total = sum(rain)
     return Tank(
         id=row[0],
         invert_m=float(row[1]) * inp.metre,
         full_m=max(float(row[2]) * inp.metre, 0.01),
-        surcharge_m=max(_surcharge(row) * inp.metre, 0.0),
+        surcharge_m=max(surcharge(row) * inp.metre, 0.0),
         rain=tuple(area / total if total else 0.0 for area in rain),
         catchment_ha=total,
     )
