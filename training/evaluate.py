@@ -127,38 +127,12 @@ def _evaluation(
         CityloopError: if no seed is left, or the controller that is compared is left out.
     """
     system = loop.system
-    rows = {name: [_row(e) for e in episodes if e.controller == name] for name in names}
-    voids = {
-        name: {k for k, row in enumerate(mine) if system.failure_voids and system.failed(row)}
-        for name, mine in rows.items()
-    }
-    why = f"{system.failure}: {system.kpis[system.failure]}"
-    useless = [name for name in names if len(voids[name]) == len(seeds)]
-    if useless and useless != names and names[0] not in useless:
-        LOGGER.warning(
-            "%s: left out of the comparison: %s, as every episode is void (%s)",
-            loop.scenario.ref,
-            ", ".join(useless),
-            why,
-        )
-        names = [name for name in names if name not in useless]
-        rows = {name: rows[name] for name in names}
-        episodes = [episode for episode in episodes if episode.controller in names]
-    void = set().union(*(voids[name] for name in names))
-    kept = [k for k in range(len(seeds)) if k not in void]
-    if not kept:
-        told = ", ".join(f"{name} on {len(voids[name])} of {len(seeds)}" for name in names if voids[name])
-        raise CityloopError(
-            f"{loop.scenario.ref}: every seed failed, so nothing can be compared ({why}): {told}; leave one out, or "
-            "give other seeds"
-        )
+    rows = {name: [_row(episode) for episode in episodes if episode.controller == name] for name in names}
+    names, kept = _valid(loop, rows, len(seeds))
     kpi = system.headline(loop.scenario)
-    values = {name: [mine[k][kpi] for k in kept] for name, mine in rows.items()}
+    values = {name: [rows[name][k][kpi] for k in kept] for name in names}
+    first, *others = names
     negligible = system.negligible if kpi == system.kpi else 0.0
-    results = {
-        name: Result(summarise(values[name]), sum(system.failed(row) for row in mine), mine)
-        for name, mine in rows.items()
-    }
     return Evaluation(
         scenario=loop.scenario.ref,
         label=loop.scenario.label,
@@ -167,13 +141,49 @@ def _evaluation(
         seeds=seeds,
         kpi=kpi,
         versions=versions(),
-        controllers=results,
-        paired={name: compare(values[names[0]], values[name], negligible) for name in names[1:]},
-        ratios=seed_ratios(values[names[0]], [values[name] for name in names[1:]], negligible) if names[1:] else [],
-        void=[seeds[k] for k in sorted(void)],
+        controllers={
+            name: Result(summarise(values[name]), sum(map(system.failed, rows[name])), rows[name]) for name in names
+        },
+        paired={name: compare(values[first], values[name], negligible) for name in others},
+        ratios=seed_ratios(values[first], [values[name] for name in others], negligible) if others else [],
+        void=[seed for k, seed in enumerate(seeds) if k not in kept],
         policy=meaning(loop.site).why if POLICY in names else None,
-        episodes=episodes,
+        episodes=[episode for episode in episodes if episode.controller in names],
     )
+
+
+def _valid(loop: ControlLoop, rows: dict[str, list[dict[str, float]]], seeds: int) -> tuple[list[str], list[int]]:
+    """Controllers that are compared, and indices of the seeds on which no episode of theirs is void.
+
+    Args:
+        loop: loop of the site.
+        rows: controller → its rows, one per seed.
+        seeds: number of seeds.
+
+    Raises:
+        CityloopError: as `_evaluation`.
+    """
+    system, names = loop.system, list(rows)
+    void = {
+        name: {k for k, row in enumerate(mine) if system.failure_voids and system.failed(row)}
+        for name, mine in rows.items()
+    }
+    why = f"{system.failure}: {system.kpis[system.failure]}"
+    useless = [name for name in names if len(void[name]) == seeds]
+    if useless and useless != names and names[0] not in useless:
+        told = ", ".join(useless)
+        LOGGER.warning(
+            "%s: left out of the comparison: %s, as every episode is void (%s)", loop.scenario.ref, told, why
+        )
+        names = [name for name in names if name not in useless]
+    kept = [k for k in range(seeds) if not any(k in void[name] for name in names)]
+    if not kept:
+        told = ", ".join(f"{name} on {len(void[name])} of {seeds}" for name in names if void[name])
+        raise CityloopError(
+            f"{loop.scenario.ref}: every seed failed, so nothing can be compared ({why}): {told}; leave one out, or "
+            "give other seeds"
+        )
+    return names, kept
 
 
 def _row(episode: Episode) -> dict[str, float]:
