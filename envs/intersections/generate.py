@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ DEMAND_S, VEHICLES_PER_ENTRY_H = 600, 300
 WALK_DEMAND_S, WALK_VEHICLES_PER_ENTRY_H, WALKERS_H = 1200, 450, 900
 """Seconds of demand, vehicles an hour at every entry, and people who walk an hour, in grids with crossings."""
 
+HEADER = re.compile(r"<!--.*?-->\s*", re.DOTALL)
+"""What SUMO's programs write about themselves: a date and folders, with which no two networks would be equal."""
 
 Trip = tuple[float, str, str]
 """Departure in seconds, first and last edge."""
@@ -40,6 +43,7 @@ def cached_network(name: str, make: Callable[[Path, Path], None]) -> tuple[Path,
         with tempfile.TemporaryDirectory(dir=folder) as work:
             new_net, new_routes = Path(work) / net.name, Path(work) / routes.name
             make(new_net, new_routes)
+            new_net.write_text(HEADER.sub("", new_net.read_text(), count=1))
             os.replace(new_net, net)
             os.replace(new_routes, routes)
     return net, routes
