@@ -22,9 +22,9 @@ from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 from training.actions import ActionCodec
-from training.algorithm import Task
 from training.settings import Settings
 from training.start import Start, adopt
+from training.task import Task
 from training.tracking import write_state
 
 ASTRAY = 20.0
@@ -51,7 +51,7 @@ def _tiny_is_zero() -> Iterator[None]:
 
 
 class Backprop:
-    """A `training.algorithm.Learner`.
+    """A `training.task.Learner`.
 
     Args:
         task: the learning task.

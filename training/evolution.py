@@ -24,10 +24,10 @@ from envs.core.files import write_whole
 from envs.core.scenario import Scenario
 from envs.core.world import Controller
 from training.actions import ActionCodec
-from training.algorithm import Task
 from training.episodes import EpisodePool, EpisodeTask, cores
 from training.settings import Settings
 from training.start import Start, adopt
+from training.task import Task
 from training.tracking import write_state
 from training.validate import WEIGHTS, network_controller, write_weights
 
@@ -42,7 +42,7 @@ LEAST_SCALE = 0.3
 
 
 class Evolution:
-    """A `training.algorithm.Learner`.
+    """A `training.task.Learner`.
 
     Args:
         task: the learning task.

@@ -25,10 +25,10 @@ from envs.core.env import CityGymEnv, make_loop
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
-from training.algorithm import check_together
 from training.config import describe, parse_settings
 from training.journal import Journal
 from training.settings import Settings, check_budget
+from training.task import check_together
 from training.tracking import SPEED, RunFolder
 from training.train import Progress
 from training.validate import OnEpisodes, Validator

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -195,30 +194,10 @@ class Half:
         )
 
 
-@dataclass(frozen=True)
-class Plants:
-    """Plants of one scenario from which a runner samples.
-
-    Attributes:
-        label: label of the scenario in metrics.
-        make: ``(num_envs, seed)`` → plants; a picklable function or object.
-        num_envs: number of plants.
-        seed: seed of the first plant's first episode.
-        lots: number of lots that take turns. Two are quicker if plants step in other processes while this one computes,
-            one is quicker if they step in this process.
-    """
-
-    label: str
-    make: Any
-    num_envs: int
-    seed: int
-    lots: int = 2
-
-
 class BatchedRunner(EnvRunner, Checkpointable):
     """Samples fragments of fixed length.
 
-    ``env_config``: ``plants`` (a list of `Plants`, one a scenario) and ``reward_scale``.
+    ``env_config``: ``plants`` (a list of `training.task.Plants`, one a scenario) and ``reward_scale``.
     """
 
     def __init__(self, *, config: Any, **kwargs: Any):

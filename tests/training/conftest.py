@@ -12,7 +12,7 @@ import ray
 from envs import load_scenario
 from envs.core.scenario import Scenario
 from tests.training.small import SMALL
-from training.algorithm import ray_session
+from training.session import ray_session
 from training.train import train
 
 

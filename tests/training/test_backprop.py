@@ -13,11 +13,11 @@ from envs import CityloopError, get_system, load_scenario
 from envs.core.env import make_loop
 from envs.dampers.features import PARTS
 from envs.dampers.twin import Twin
-from training.algorithm import task_of
 from training.backprop import Backprop
 from training.export import export
 from training.settings import Settings
 from training.start import Start
+from training.task import task_of
 from training.train import train
 
 SMALL = {"algorithm": "backprop", "workers": 16, "fragment": 25, "width": 8, "learning_rate": 1e-2, "averaging": 0.5}

@@ -10,13 +10,13 @@ import pytest
 from envs import CityloopError, load_scenario
 from envs.core.contract_errors import ContractError
 from envs.core.vector_testing import check_vector
-from training.algorithm import ray_session
 from training.bench import simulator
 from training.bench import training as bench
 from training.bench.contestants import CONTESTANTS, Sizes
 from training.bench.matching import LENGTH, MatchingVector
 from training.bench.simulator import efficiency
 from training.bench.training import bench_training
+from training.session import ray_session
 
 SMALL = Sizes(envs=4, steps=32, agents=4, width=32, minibatch=128)
 

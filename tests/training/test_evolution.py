@@ -11,10 +11,10 @@ from envs import load_scenario
 from envs.core.env import make_loop
 from envs.drainage.features import GATE_FEATURES
 from training import evolution
-from training.algorithm import task_of
 from training.evolution import SEED_STRIDE, Evolution, direction, scale_of
 from training.settings import Settings
 from training.start import Start
+from training.task import task_of
 from training.train import train
 from training.validate import kept, load_network
 

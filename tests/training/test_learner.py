@@ -355,7 +355,7 @@ def test_a_run_that_was_broken_off_goes_on_bit_for_bit(session, tmp_path, kind):
 SCRIPT = """
 import sys
 from tests.training.test_learner import algorithm, fingerprint, updates
-from training.algorithm import ray_session
+from training.session import ray_session
 with ray_session(cpus=1):
     one = algorithm(sys.argv[1])
     updates(one, 0, 3)

@@ -19,8 +19,9 @@ from tests.training import toys
 from training.actions import ActionCodec
 from training.algorithm import configure
 from training.fragment import Fragment
-from training.runner import LOST, BatchedRunner, Half, Plants, Track
+from training.runner import LOST, BatchedRunner, Half, Track
 from training.settings import Settings
+from training.task import Plants
 
 SETTINGS = Settings(seed=5, fragment=16, width=16, reward_scale=0.5)
 

@@ -6,9 +6,9 @@ import pytest
 
 from envs import CityloopError, load_scenario
 from envs.core.scenario import SeedRange
-from training.algorithm import task_of
 from training.calibrate import _seeds
 from training.settings import Settings
+from training.task import task_of
 from training.validate import Validator
 
 FEW = {"test": {"first": 0, "last": 9}, "train": {"first": 10, "last": 19}, "validation": {"first": 20, "last": 25}}

@@ -10,7 +10,7 @@ import ray
 from ray._common.utils import get_default_system_temp_dir
 
 from envs.core.errors import CityloopError
-from training.algorithm import ray_session
+from training.session import ray_session
 
 
 def test_ray_keeps_its_sockets_where_their_paths_fit(tmp_path, monkeypatch):

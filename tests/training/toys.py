@@ -16,8 +16,7 @@ from gymnasium import spaces
 from envs.core.loop import Layout
 from envs.core.vector import Batch
 from training.actions import ActionCodec
-from training.algorithm import Task
-from training.runner import Plants
+from training.task import Plants, Task
 
 OPTIONS = 4
 """Choices of a discrete action."""

@@ -30,11 +30,11 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.networks import FlatCritic, FlatPolicy
 from training.actions import ActionCodec
-from training.algorithm import QuietPPO, Task, build_algorithm
+from training.algorithm import QuietPPO, build_algorithm
 from training.bench.matching import MatchingVector
 from training.fragment import Fragment, advantages
-from training.runner import Plants
 from training.settings import Settings
+from training.task import Plants, Task
 
 
 @dataclass(frozen=True)

@@ -122,8 +122,10 @@ def training_rates(scenario: DampersScenario, algorithm: str, updates: int, **ch
         updates: after one that warms up; the median counts.
         changes: to the algorithm's own settings.
     """
-    from training.algorithm import Ppo, ray_session, task_of
+    from training.algorithm import Ppo
     from training.backprop import Backprop
+    from training.session import ray_session
+    from training.task import task_of
 
     kind = Backprop if algorithm == "backprop" else Ppo
     settings = Settings.model_validate({**SYSTEM.training[algorithm], "algorithm": algorithm, **changes})

@@ -22,9 +22,11 @@ from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.core.rollout import timed_episode
 from envs.core.scenario import Scenario
-from training.algorithm import build_algorithm, ray_session, task_of
+from training.algorithm import build_algorithm
 from training.bench.intersections import SEED, bare, switches
+from training.session import ray_session
 from training.settings import Settings
+from training.task import task_of
 
 UNVARIED = {"training_demand.scale": [1.0, 1.0], "training_demand.shift_s": 0.0, "training_demand.jitter_s": 0.0}
 """Training on the very demand that the bare loop runs, so that both carry the same traffic."""

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from training.algorithm import ray_session
 from training.bench.contestants import CONTESTANTS, Sizes
 from training.bench.simulator import efficiency
+from training.session import ray_session
 
 FULL = Sizes()
 

@@ -7,11 +7,11 @@ import pytest
 from envs import CityloopError, load_scenario
 from envs.core import testing
 from envs.core.loop import ControlLoop
-from training.algorithm import task_of
 from training.check import check
 from training.evaluate import evaluate
 from training.reference import train_reference
 from training.settings import PROCESSES, Settings
+from training.task import task_of
 
 GRIDS = [load_scenario("intersections/grid2x2"), load_scenario("intersections/grid3x3")]
 
