@@ -20,7 +20,8 @@ import orjson
 from envs.core.errors import CityloopError
 from serving.build import Plan
 from serving.cluster.loopback import LOOPBACK
-from serving.cluster.ray_cluster import Cluster, check_port
+from serving.cluster.ports import check_port
+from serving.cluster.ray_cluster import Cluster
 from serving.config import ServiceConfig
 from serving.holding import check_held, held
 from serving.tick.sites import SiteService

@@ -16,7 +16,7 @@ import numpy as np
 from agents import POLICY
 from envs.core.errors import CityloopError
 from serving.bench.ticks import record_episode
-from serving.cluster.ray_cluster import free_ports
+from serving.cluster.ports import free_ports
 from serving.config import ServiceConfig
 from serving.run import serve
 

@@ -16,8 +16,8 @@ import httpx
 import orjson
 
 from serving.bench.ticks import record_episode
+from serving.cluster.ports import free_ports
 from serving.cluster.processes import family, resident_bytes, title
-from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
 from serving.run import serve
 

@@ -24,7 +24,7 @@ from envs.core.readings import Readings
 from envs.core.world import Controller, Observation
 from serving.access.keys import create_key
 from serving.access.principal import Grant, Role
-from serving.cluster.ray_cluster import free_ports
+from serving.cluster.ports import free_ports
 from serving.config import ServiceConfig
 from serving.run import serve
 

@@ -15,8 +15,8 @@ from agents import POLICY
 from envs.core.errors import CityloopError
 from envs.core.registry import SYSTEMS, get_system
 from serving.bench.ticks import record_episode
+from serving.cluster.ports import free_ports
 from serving.cluster.processes import family, open_files, resident_bytes, title
-from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
 from serving.run import serve
 

@@ -17,7 +17,7 @@ from envs.core.env import make_loop
 from serving.access.keys import create_key
 from serving.access.principal import Grant, Role
 from serving.bench.load import NextRequest, Tally, press, request
-from serving.cluster.ray_cluster import free_ports
+from serving.cluster.ports import free_ports
 from serving.config import ServiceConfig
 from serving.run import serve
 from serving.site_files import load_site

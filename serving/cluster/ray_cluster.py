@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import secrets
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +23,7 @@ from serving.cluster.guardian import Guardian, end_users
 from serving.cluster.loopback import LOOPBACK, confine_cluster
 from serving.cluster.machine import OwnFolder, check_files, connections
 from serving.cluster.options import options, quiet
+from serving.cluster.ports import free_ports
 from serving.cluster.proxy import DRAIN_S, PEM, bundle_tls, drain_proxy
 from serving.cluster.shards import Shard, shards_of
 from serving.cluster.worker import set_up_worker
@@ -54,30 +53,6 @@ THREADS = "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD"
 
 MAX_MESSAGE_BYTES = 2 * MAX_BODY_BYTES
 """Longest message over gRPC; Ray Serve's own limit is 2 GiB."""
-
-
-def check_port(host: str, port: int, another: str = "--port or --host") -> None:
-    """Refuse an address that cannot be listened on.
-
-    Args:
-        host: an IPv4 address.
-        port: of it.
-        another: options that choose another address, for the error.
-
-    Raises:
-        CityloopError: if the port is in use, not allowed, or the host is not this machine's.
-    """
-    if not 1 <= port <= 65535:
-        raise CityloopError(f"port is {port}: give one from 1 to 65535")
-    if ":" in host:  # Ray Serve 2.60 waits in vain for a proxy that listens on IPv6
-        raise CityloopError(f"host is {host!r}: give an IPv4 address of this machine, such as {LOOPBACK}")
-    try:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CityloopError(f"port {port} on {host} cannot be used ({reason}): choose another {another}") from None
 
 
 AUTH = "RAY_AUTH_MODE"
@@ -212,26 +187,6 @@ def _reason(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     bound = [line[line.index("cannot bind") :] for line in lines if "cannot bind" in line]
     return (bound or lines[-1:] or ["it gives no reason"])[0].replace("(", "").replace(")", "").rstrip(".")
-
-
-PORTS = range(20_000, 32_000)
-"""Range of free ports: below those that Linux gives to outgoing connections, and beside Ray's own (52365)."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on at this moment.
-
-    Raises:
-        CityloopError: if there are not so many.
-    """
-    found: list[int] = []
-    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind((LOOPBACK, port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise CityloopError(f"this machine has no {count} free ports from {PORTS.start} to {PORTS.stop - 1}: close some")
 
 
 class Cluster:

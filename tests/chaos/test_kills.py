@@ -23,8 +23,8 @@ import pytest
 from agents import make_controller
 from envs import get_system
 from envs.core.site import Site
+from serving.cluster.ports import free_ports
 from serving.cluster.processes import alive, title
-from serving.cluster.ray_cluster import free_ports
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import Running, running
 

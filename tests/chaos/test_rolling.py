@@ -13,8 +13,8 @@ import orjson
 import pytest
 
 from serving.bench.ticks import record_episode
+from serving.cluster.ports import free_ports
 from serving.cluster.processes import title
-from serving.cluster.ray_cluster import free_ports
 from tests.serving.plants import GRID, body_of
 from tests.serving.running import Running, running
 

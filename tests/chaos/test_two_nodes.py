@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from serving.audit.verify import verify
-from serving.cluster.ray_cluster import free_ports
+from serving.cluster.ports import free_ports
 from serving.site_files import load_site
 from serving.wire import example_tick
 from tests.serving.running import started

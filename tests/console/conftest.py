@@ -18,7 +18,7 @@ from serving.access.keys import create_key
 from serving.access.principal import Grant, Role
 from serving.app import create_app
 from serving.build import Plan
-from serving.cluster.ray_cluster import free_ports
+from serving.cluster.ports import free_ports
 from serving.config import ServiceConfig
 from serving.gateway import Gateway
 from tests.serving.plants import served

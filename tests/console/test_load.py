@@ -22,7 +22,7 @@ from envs.core.registry import get_system, load_scenario
 from envs.core.site import Site
 from serving.app import create_app
 from serving.build import Plan
-from serving.cluster.ray_cluster import free_ports
+from serving.cluster.ports import free_ports
 from serving.config import ServiceConfig
 from tests.serving.plants import served
 

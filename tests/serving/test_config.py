@@ -17,7 +17,7 @@ import pytest
 from envs import CityloopError
 from envs.core.site import Site
 from serving import run
-from serving.cluster.ray_cluster import free_ports
+from serving.cluster.ports import free_ports
 from serving.config import ServiceConfig
 from serving.run import _starting, announce
 from tests.serving.plants import service

@@ -21,7 +21,7 @@ from serving.access.entry import Access
 from serving.access.keys import create_key
 from serving.access.principal import AccessSettings, Grant, Role
 from serving.app import create_app
-from serving.cluster.ray_cluster import free_ports
+from serving.cluster.ports import free_ports
 from serving.collaborators import Looked
 from serving.gateway import Gateway
 from serving.watch.metrics import Metrics

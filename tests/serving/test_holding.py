@@ -13,7 +13,7 @@ import pytest
 
 from envs import CityloopError
 from serving.build import Plan
-from serving.cluster.ray_cluster import free_ports
+from serving.cluster.ports import free_ports
 from serving.config import ServiceConfig
 from serving.holding import check_held, held
 from serving.run import serve

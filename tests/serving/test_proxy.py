@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from envs import CityloopError
 from serving.cluster.machine import connections
+from serving.cluster.ports import free_ports
 from serving.cluster.proxy import PEM, bundle_tls, changes, error_page
-from serving.cluster.ray_cluster import Cluster, free_ports
+from serving.cluster.ray_cluster import Cluster
 from serving.config import Tls
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.cityloop_pb2_grpc import CityloopStub

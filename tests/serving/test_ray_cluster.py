@@ -14,7 +14,8 @@ import pytest
 
 from envs import CityloopError
 from serving.build import Plan
-from serving.cluster.ray_cluster import Cluster, check_processes, check_ray, free_ports, hear_ray, refusal_in
+from serving.cluster.ports import free_ports
+from serving.cluster.ray_cluster import Cluster, check_processes, check_ray, hear_ray, refusal_in
 from tests.serving.test_serve import config
 
 

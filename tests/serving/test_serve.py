@@ -25,8 +25,8 @@ from envs.core.env import make_loop
 from envs.core.scenario import Scenario
 from serving.build import Plan
 from serving.client.control import control
+from serving.cluster.ports import free_ports
 from serving.cluster.processes import alive
-from serving.cluster.ray_cluster import PORTS, free_ports
 from serving.config import ServiceConfig
 from serving.forms import RoleChange
 from serving.operations import change_roles
@@ -297,13 +297,3 @@ def test_whom_policy_means_is_said_clearly() -> None:
         assert astlingen.why == "gates decides, as it was shown to be no worse than static at astlingen*"
     finally:
         gateway.close()
-
-
-def test_free_ports_are_different_and_nobody_listens_there() -> None:
-    found = free_ports(50)
-    assert len(set(found)) == 50
-    assert set(found) <= set(PORTS)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", found[0]))
-        taken.listen()
-        assert found[0] not in free_ports(len(PORTS) // 2)

@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 
 from serving.access.keys import create_key
 from serving.access.principal import Grant, Role
-from serving.cluster.ray_cluster import free_ports
+from serving.cluster.ports import free_ports
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.cityloop_pb2_grpc import CityloopStub
 from tests.serving.running import LOOPBACK, Running, listeners, started

@@ -41,7 +41,7 @@ def served(site: TransitSite, settings: BookingSettings, ref: str, controller: s
     import uvicorn
 
     from serving.app import create_app
-    from serving.cluster.ray_cluster import free_ports
+    from serving.cluster.ports import free_ports
 
     with (
         closing(SiteService.open(site, SiteConfig(site=ref, champion=controller))) as service,

@@ -16,7 +16,7 @@ import pytest
 
 from envs.transit.kernel.fleet import CHARGING
 from serving.booking.desk import Desk
-from serving.cluster.ray_cluster import free_ports
+from serving.cluster.ports import free_ports
 from tests.envs.transit import brute
 from tests.serving.booking.child import settings_in, site
 

@@ -20,7 +20,7 @@ from envs.core.scenario import Scenario
 from envs.core.site import Site
 from envs.core.world import Controller
 from serving.client.control import control
-from serving.cluster.ray_cluster import free_ports
+from serving.cluster.ports import free_ports
 from tests.serving.bundles import bundle
 from tests.serving.plants import GRID, Stub, app_of, served, service
 
