@@ -32,20 +32,28 @@ SECONDS = r"([\d.Ee+-]++)(?![Dd])"
 UNITS = {"g": G, "m/s2": 1.0, "cm/s2": 0.01}
 """Unit of acceleration → m/s²."""
 
+PER_S2 = r" ?/ ?\(?s(?:ec(?:ond)?)?(?:\^?\(?2|\*\*2|²|/s(?:ec)?)"
+"""How a header writes "per second squared" after a length."""
+
 SAID = {
-    "cm/s2": r"\bcm/s(?:ec)?(?:\^?2|\*\*2|²|/s(?:ec)?)|\bcm[ ·.*]?s(?:\^?-2|⁻²)|\bgals?\b"
-    r"|(?<![a-z])cm_?s_?2\b|_gals?\b",
-    "m/s2": r"(?<!c)\bm(?:et(?:er|re)s?)?/s(?:ec(?:ond)?)?(?:\^?2|\*\*2|²|/s(?:ec(?:ond)?)?)|\bm[ ·.*]?s(?:\^?-2|⁻²)"
-    r"|(?<![a-z])m_?s_?2\b",
+    "cm/s2": rf"(?<![a-z])cm{PER_S2}|\bcm[ ·.*]?s(?:\^?-2|⁻²)|\bgals?\b|(?<![a-z])cm_?s_?2\b|_gals?\b",
+    "m/s2": rf"(?<![a-zµμ])m(?:et(?:er|re)s?)?{PER_S2}|\bm[ ·.*]?s(?:\^?-2|⁻²)|(?<![a-z])m_?s_?2\b"
+    r"|(?<![a-z])mps(?:\^?2|²)",
     "g": r"\bin (units of )?g\b|[(\[]g[)\]]|\bacc[a-z]*_g\b",
 }
 """Unit → how a file's header names it."""
 
-UNREAD = r"(?<![a-z])(mm/s|milli-?g\b|(?<=[(\[])[mµ]g\b|in(?:ch(?:es)?)?/s|f(?:oo|ee)?t/s|% ?g\b)"
+UNREAD = (
+    r"(?<![a-z])([mnµμ]m/s|milli[- ]?g\b|(?<=[(\[_])[mµμ]g\b|(?<=[(\[])c?m/s(?=[)\]])|in(?:ch(?:es)?)?/s"
+    r"|f(?:oo|ee)?t/s|% ?g\b)"
+)
 """Units that are not supported, as a file's header names them where it names no supported one."""
 
 OTHER = r"\b(velocity|displacement) time"
 """Header of a PEER file that holds no accelerations."""
+
+OTHER_COLUMN = r"(?<![a-z])(vel|disp)(?:ocity|ocities|lacements?)?(?![a-z])"
+"""Name of a column that holds no accelerations, where a header's last line names none that does."""
 
 FOREIGN = {
     "a K-NET or KiK-net": r"^scale factor .*\(gal\)",
@@ -148,9 +156,11 @@ def _refuse_foreign(path: Path, head: list[str]) -> None:
 def _check_head(path: Path, head: list[str], unit: str) -> None:
     """Refuse a file whose head names another unit, or no acceleration at all."""
     text = "\n".join(head).lower()
-    other = re.search(OTHER, text)
+    columns = "".join(head[-1:]).lower()
+    other = re.search(OTHER, text) or ("acc" not in columns and re.search(OTHER_COLUMN, columns))
     if other:
-        raise CityloopError(f"record {path} holds a {other[1]}: give the file of accelerations")
+        kind = "velocity" if other[1].startswith("vel") else "displacement"
+        raise CityloopError(f"record {path} holds a {kind}: give the file of accelerations")
     said = next((name for name, words in SAID.items() if re.search(words, text)), None)
     unread = re.search(UNREAD, text)
     if said is None and unread:

@@ -62,6 +62,25 @@ def test_a_monitor_that_hears_nothing_for_long_says_so_and_calls_it_no_damage(mo
     assert "could not be heard in many of the last windows" in again[0].recommendation
 
 
+@pytest.mark.parametrize("spoil_axis", ["reversed", "lost"])
+def test_an_axis_that_goes_unheard_is_named_beside_one_that_is_heard(monitor, spoil_axis):
+    """A reversed accelerometer hides all modes of its axis and is no fault of a sensor; half of all modes remain."""
+    reports = []
+    for k in range(3):
+        record, temperature = window(9, k)
+        if spoil_axis == "reversed":
+            record[[channel("x2a"), channel("x2b")]] *= -1.0
+        else:
+            record[[row for row, each in enumerate(monitor.config.channels) if each.axis == "x"]] = np.nan
+        reports.append(monitor.watch(record, temperature))
+    assert {report.unheard for report in reports} == {("x",)}
+    assert all(report.identified and report.alarm != "alarm" for report in reports)
+    assert [report.deaf for report in reports] == ["watch", "watch", "alarm"]
+    assert "The modes in x could not be identified" in reports[0].recommendation
+    assert "have its sensors checked" in reports[-1].recommendation
+    assert monitor.watch(*window(9, 4)).unheard == ()
+
+
 def test_strong_shaking_is_vibration_and_no_damage(monitor):
     record, temperature = window(10)
     reports = [monitor.watch(20 * record, temperature) for _ in range(3)]

@@ -118,21 +118,42 @@ def test_a_lost_tenth_is_heard_in_its_storey_and_rings_from_the_third_window_on(
     assert "inspect" in last.recommendation
 
 
+def noise_of(config: StoreyConfig, rng: np.random.Generator) -> Window:
+    """A window of a building at rest."""
+    accel = config.accel_m_s2 * rng.standard_normal((7, config.samples))
+    return Window(
+        accel, 1e-5 * rng.standard_normal((2, config.samples)), 0.2 * rng.standard_normal((2, config.samples))
+    )
+
+
 def test_who_hears_nothing_says_so_and_rings_for_that_alone(monitor: StoreyMonitor) -> None:
     monitor.reset()
-    config, rng = monitor.config, np.random.default_rng(3)
-
-    def rest() -> Window:
-        accel = config.accel_m_s2 * rng.standard_normal((7, config.samples))
-        return Window(
-            accel, 1e-5 * rng.standard_normal((2, config.samples)), 0.2 * rng.standard_normal((2, config.samples))
-        )
-
-    reports = [monitor.watch(rest()) for _ in range(3)]
+    silent = noise_of(monitor.config, np.random.default_rng(3))
+    silent.accel_m_s2[-1] = np.nan  # every storey needs the roof
+    reports = [monitor.watch(silent) for _ in range(3)]
     assert [report.deaf for report in reports] == ["watch", "watch", "alarm"]
     assert all(report.probability is None and report.alarm == "none" for report in reports)
-    assert "moved too little" in reports[-1].recommendation
+    assert "samples are missing" in reports[-1].recommendation
     assert "cannot hear the building" in reports[-1].recommendation
+
+
+def test_a_building_at_rest_rings_nothing_and_ends_no_alarm_of_a_deaf_monitor(monitor: StoreyMonitor) -> None:
+    """After a minute and a half of calm, sound sensors were to be checked, as long as the calm lasted."""
+    monitor.reset()
+    rng = np.random.default_rng(3)
+    reports = [monitor.watch(noise_of(monitor.config, rng)) for _ in range(6)]
+    assert not any(report.heard or report.deaf != "none" or report.alarm != "none" for report in reports)
+    assert "moved too little" in reports[-1].recommendation
+    assert "If this goes on while it moves" in reports[-1].recommendation
+    silent = noise_of(monitor.config, rng)
+    silent.accel_m_s2[-1] = np.nan
+    deaf = [monitor.watch(silent) for _ in range(3)]
+    assert monitor.watch(noise_of(monitor.config, rng)).deaf == "alarm"
+    monitor.reset()
+    for report in [*reports, *deaf[:2]]:
+        monitor.remember(report)
+    assert monitor.watch(noise_of(monitor.config, rng)).deaf == "none"
+    assert monitor.watch(silent).deaf == "alarm"
 
 
 def test_lost_samples_silence_the_storeys_that_need_them() -> None:

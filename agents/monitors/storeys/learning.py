@@ -14,7 +14,7 @@ from pydantic import Field, FiniteFloat, model_validator
 from agents.monitors.detection import SIGMA_PER_MAD, calibrate, tolerance_limit, windows_needed
 from agents.monitors.storeys.config import StoreyConfig
 from agents.monitors.storeys.estimate import Estimate
-from agents.monitors.storeys.report import Deaf
+from agents.monitors.storeys.report import TOO_LITTLE, Deaf
 from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen
 
@@ -79,7 +79,7 @@ def deaf_storeys(
         elif seen.misfit[k] > misfit[k] or stiffer[k] or (seen.still[k] and moved.any()):
             why.append("its readings contradict each other")
         else:
-            why.append("" if moved[k] else "moved too little")
+            why.append("" if moved[k] else TOO_LITTLE)
     return why
 
 

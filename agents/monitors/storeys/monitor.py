@@ -13,11 +13,11 @@ from typing import Self
 import numpy as np
 from scipy.special import ndtri
 
-from agents.monitors.detection import Calibration, Memory, alarm_of
+from agents.monitors.detection import Alarm, Calibration, Memory, alarm_of
 from agents.monitors.storeys.config import StoreyConfig
 from agents.monitors.storeys.estimate import Estimate, estimate
 from agents.monitors.storeys.learning import HEARD, Learned, deaf_storeys, learned_from, losses
-from agents.monitors.storeys.report import Deaf, StoreyHeard, StoreyReport, recommend
+from agents.monitors.storeys.report import TOO_LITTLE, Deaf, StoreyHeard, StoreyReport, recommend
 from agents.monitors.storeys.windows import Window, check_window
 
 
@@ -42,15 +42,22 @@ class StoreyMonitor:
 
     def remember(self, report: StoreyReport) -> None:
         """Take an earlier report into account, as if its window had just been judged."""
-        self._deaf.add(not report.heard)
+        why = [each.deaf for each in report.storeys]
+        self._listen(report.heard, why)
         if report.heard:
             self._structure.add(report.unusual)
-        self._silence([each.deaf for each in report.storeys])
+        self._silence(why)
+
+    def _listen(self, heard: bool, why: Sequence[Deaf]) -> Alarm:
+        """Whether the building goes unheard; rest says nothing of that, as sound sensors do not hear it either."""
+        if not heard and set(why) <= {"", TOO_LITTLE}:
+            return alarm_of(False, self._deaf.alarm)
+        return alarm_of(not heard, self._deaf.add(not heard))
 
     def _silence(self, why: Sequence[Deaf]) -> tuple[int, ...]:
         """Storeys that go unheard for their sensors' sake; rest says nothing of those."""
         for memory, reason in zip(self._silent, why, strict=False):  # a kept report may be of another building
-            if reason != "moved too little":
+            if reason != TOO_LITTLE:
                 memory.add(bool(reason))
         return tuple(k + 1 for k, memory in enumerate(self._silent) if memory.alarm)
 
@@ -80,7 +87,6 @@ class StoreyMonitor:
         lost = np.where(judged, losses(seen, self._mean, self._inflation), -np.inf)
         statistic = float(lost.max()) if heard else None
         unusual = statistic is not None and statistic > self.learned.threshold
-        deaf = self._deaf.add(not heard)
         # A window that cannot be judged neither confirms nor clears the judgement of earlier ones.
         persists = self._structure.add(unusual) if heard else self._structure.alarm
         report = StoreyReport(
@@ -92,7 +98,7 @@ class StoreyMonitor:
             threshold=self.learned.threshold,
             unusual=unusual,
             alarm=alarm_of(unusual, persists),
-            deaf=alarm_of(not heard, deaf),
+            deaf=self._listen(heard, why),
             location=int(lost.argmax()) + 1 if unusual else None,
             storeys=self._storeys(seen, why),
             unheard=self._silence(why),

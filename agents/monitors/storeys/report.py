@@ -14,6 +14,9 @@ from envs.core.frozen import Frozen
 Deaf = Literal["", "moved too little", "samples are missing", "its readings contradict each other"]
 """Why a storey is not judged."""
 
+TOO_LITTLE: Deaf = "moved too little"
+"""The reason that no sensor is to blame for."""
+
 
 class StoreyHeard(Frozen):
     """One storey in one window.
@@ -46,7 +49,8 @@ class StoreyReport(Frozen):
             which it is unusual.
         unusual: whether this window alone exceeds the threshold.
         alarm: ``watch`` if this window is unusual, ``alarm`` if enough of the last ones were.
-        deaf: as ``alarm``, for windows that could not be judged, in which damage would go undetected.
+        deaf: as ``alarm``, for windows that could not be judged, in which damage would go undetected; those in which
+            the building moved too little do not count.
         location: the storey that stands out; None unless this window is unusual.
         storeys: all of them, from the ground.
         unheard: those that moved but could not be judged in enough of the last windows; damage would go undetected.

@@ -28,7 +28,8 @@ SHORTEST = 0.9
 """Share of the shortest learned window that a window must have to be judged: shorter ones may look like damage."""
 
 IDENTIFIED = 0.5
-"""Share of the reference modes that must be found before anything is said about the structure."""
+"""Share of the reference modes that must be found before anything is said about the structure; and of an axis' modes
+before that axis counts as heard."""
 
 
 class StructuralMonitor:
@@ -98,9 +99,10 @@ class StructuralMonitor:
         vibration, vibration_alarm = self._shake(observed, drifting)
         residual = flat_features(self._frames, matched) - self._compensation.expected(temperature_c)
         doubt = self._compensation.doubt(temperature_c)
-        found = sum(int((~np.isnan(each.frequency_hz)).sum()) for each in matched)
-        identified = found >= IDENTIFIED * sum(len(each.frequency_hz) for each in matched)
-        deaf = self._deaf.add(not identified)
+        found = [~np.isnan(each.frequency_hz) for each in matched]
+        identified = bool(np.concatenate(found).mean() >= IDENTIFIED)
+        unheard = tuple(axis for axis, one in zip(self.config.axes, found, strict=True) if one.mean() < IDENTIFIED)
+        deaf = self._deaf.add(bool(unheard))
         estimate, statistic = None, None
         if identified:
             evidence = weigh(self._frames, residual, self._covariance, doubt, self.config.gain_prior)
@@ -120,13 +122,14 @@ class StructuralMonitor:
             misfit=None if estimate is None else estimate.misfit,
             unusual=unusual,
             alarm=alarm_of(unusual, persists),
-            deaf=alarm_of(not identified, deaf),
+            deaf=alarm_of(bool(unheard), deaf),
             location=max(storeys, key=lambda storey: storey.standing) if unusual else None,
             storeys=storeys,
             modes=self._modes(matched, residual, doubt),
             faults=faults,
             vibration=vibration,
             vibration_alarm=vibration_alarm,
+            unheard=unheard,
             recommendation="",
         )
         return report.model_copy(update={"recommendation": recommend(report)})

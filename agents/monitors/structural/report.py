@@ -76,14 +76,15 @@ class Report(Frozen):
         misfit: residual that no loss of stiffness explains, per feature; about one or less while healthy.
         unusual: whether this window alone exceeds the threshold.
         alarm: ``watch`` if this window is unusual, ``alarm`` if enough of the last ones were.
-        deaf: as ``alarm``, for windows in which the modes could not be identified: damage would go undetected. It says
-            nothing of damage itself.
+        deaf: as ``alarm``, for windows in which the modes of an axis could not be identified: damage would go
+            undetected. It says nothing of damage itself.
         location: the storey that lost most, measured by its uncertainty; None unless this window is unusual.
         storeys: estimates for all of them.
         modes: frequencies and dampings of this window.
         faults: of sensors.
         vibration: how strongly it shook; None if no channel is in use.
         vibration_alarm: as ``alarm``, for vibration.
+        unheard: axes whose modes could not be identified in this window.
         recommendation: advice, in words.
     """
 
@@ -103,6 +104,7 @@ class Report(Frozen):
     faults: tuple[SensorFault, ...]
     vibration: Vibration | None
     vibration_alarm: Alarm
+    unheard: tuple[str, ...] = ()
     recommendation: str
 
 
@@ -121,7 +123,11 @@ def _structure(report: Report) -> str:
         nothing = "The building's modes could not be identified in this window: nothing can be said about damage."
         return unheard(nothing, "sensors and structure inspected", report)
     where = None if report.location is None else _place(report.location)
-    return judged("damage", report.probability, where, report)
+    words = judged("damage", report.probability, where, report)
+    if report.unheard:
+        axes = " and ".join(report.unheard)
+        words += f" The modes in {axes} could not be identified in this window: losses there go undetected."
+    return words
 
 
 def _place(lost: StoreyLoss) -> str:

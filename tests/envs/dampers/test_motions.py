@@ -250,6 +250,16 @@ def test_what_is_no_text_is_refused(tmp_path, content):
         ("a.csv", "time_s,accel_m_s2\n0,0\n1,3\n", "in m/s2, and motion.unit is g"),
         ("a.csv", "time,acc_cms2\n0,0\n1,3\n", "in cm/s2, and motion.unit is g"),
         ("a.csv", "time,acc_gal\n0,0\n1,3\n", "in cm/s2, and motion.unit is g"),
+        ("a.csv", "Time,Acc_m/s^2\n0,0\n1,3\n", "in m/s2, and motion.unit is g"),
+        ("a.csv", "time,acc_cm/s2\n0,0\n1,3\n", "in cm/s2, and motion.unit is g"),
+        ("a.csv", "t,a (m / s^2)\n0,0\n1,3\n", "in m/s2, and motion.unit is g"),
+        ("a.csv", "t,a (m/(s^2))\n0,0\n1,3\n", "in m/s2, and motion.unit is g"),
+        ("a.csv", "t,acc_mps2\n0,0\n1,3\n", "in m/s2, and motion.unit is g"),
+        ("a.csv", "t,acc_mg\n0,0\n1,3\n", "in mg…"),
+        ("a.csv", "t,a (µm/s2)\n0,0\n1,3\n", "in µm/s…"),
+        ("a.csv", "t,v (cm/s)\n0,0\n1,3\n", "in cm/s…"),
+        ("a.csv", "t,vel_cm_s\n0,0\n1,3\n", "holds a velocity: give the file of accelerations"),
+        ("a.csv", "Surin\ntime (s);displacement\n0;0\n1;3\n", "holds a displacement: give the file of accelerations"),
         ("a.csv", "0,0\n.1,1\n.2,1\n.3,1\n1.3,1\n1.4,1\n", "a gap of 1 s after 0.3 s"),
         ("a.csv", "0,0\n1,294\n", "peaks at 294 g: correct motion.unit"),
         ("a.csv", "0,0\n1,0\n", "never moves"),
@@ -266,7 +276,14 @@ def test_a_column_named_by_its_unit_is_not_taken_for_another(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "head", ["peak vel 35 mm/s, acceleration in units of g", "MG STATION, in g", "acceleration in g, scaled to 40 %g"]
+    "head",
+    [
+        "peak vel 35 mm/s, acceleration in units of g",
+        "MG STATION, in g",
+        "acceleration in g, scaled to 40 %g",
+        "final velocity (cm/s) 0.1\ntime,acc (g)",
+        "no residual displacement\ntime,motion [g]",
+    ],
 )
 def test_a_head_that_names_the_unit_may_name_others_of_other_things(tmp_path, head):
     values, _ = read_record(write(tmp_path, "a.csv", f"{head}\n0,0\n1,1\n"))
