@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from envs.transit.kernel.fleet import ABOARD, WAITING
+from envs.transit.kernel import plans
+from envs.transit.kernel.fleet import ABOARD, END, WAITING
 from serving.booking.changes import hand_over, keep, note, over
 from serving.booking.places import Unfit, Unknown
 from serving.booking.roster import Roster, vehicle_of
@@ -89,7 +90,7 @@ class VehicleReport:
             value = [request.x_m, request.y_m] if request.corner is None else request.corner
             raise Unfit(name, value, f"{request.kind} says nothing of a place: report the position before")
         found = self._kind()()
-        if request.charge is not None and self.when >= roster.seen[self.v]:
+        if request.charge is not None and self._newest():
             roster.live.read(self.v, request.charge, self.when_s)
         roster.seen[self.v] = max(roster.seen[self.v], self.when)
         keep(roster, self.change, self.v)
@@ -122,6 +123,19 @@ class VehicleReport:
         if self.when < moment:
             self.when, self.when_s = moment, self.roster.calendar.to_s(moment)
 
+    def _newest(self) -> bool:
+        """Whether nothing later was reported: a report that was held up does not take the vehicle back."""
+        return self.when >= self.roster.seen[self.v]
+
+    def _duties(self) -> list[int]:
+        """The duties of a breakdown: once a shift is over and has no riders left, also that of the next shift."""
+        live, v = self.roster.live, self.v
+        left = live.fleet.rider[v, : live.fleet.length[v]]
+        later = self.roster.next_duty(v)
+        if later is None or live.fleet.shift_s[v, END] > self.when_s or not plans.is_pause(left, live.riders).all():
+            return [v]
+        return [v, later]
+
     def _told_where(self) -> bool:
         request = self.request
         return request.corner is not None or math.isfinite(request.x_m) or math.isfinite(request.y_m)
@@ -150,7 +164,7 @@ class VehicleReport:
 
     def _position(self) -> list[Row]:
         node = self._where()
-        if self.when >= self.roster.seen[self.v]:  # a report that was held up says nothing new
+        if self._newest():
             self.roster.live.report(self.v, node, self.when_s)
         return []
 
@@ -177,7 +191,7 @@ class VehicleReport:
             raise Conflict("booking", row["id"], "that shift was over days ago: report no-show, or cancel it")
         self._not_before(row["booked_at"])
         begun = max(self.when - self.roster.site.timing.board_s, row["booked_at"])
-        self.roster.live.board(r, self.when_s, self.roster.calendar.to_s(begun))
+        self.roster.live.board(r, self.when_s, self.roster.calendar.to_s(begun), moves=self._newest())
         first = row["first_boarded_at"] if row["first_boarded_at"] is not None else begun
         note(self.change, row, {"state": "aboard", "boarded_at": begun, "first_boarded_at": first})
         return [row]
@@ -186,13 +200,13 @@ class VehicleReport:
         row, r = self._rider(ABOARD, "is aboard")
         self._not_before(row["boarded_at"])
         if r is not None:
-            self.roster.live.alight(r, self.when_s)
+            self.roster.live.alight(r, self.when_s, moves=self._newest())
         over(self.roster, self.change, row, "completed", self.when)
         return [row]
 
     def _no_show(self) -> list[Row]:
         row, r = self._rider(WAITING, "waits")
-        if self.when < row["earliest"]:
+        if round(self.when, 1) < round(row["earliest"], 1):  # as it was told, see `Calendar.iso`
             iso = self.roster.calendar.iso(row["earliest"])
             raise Conflict("booking", row["id"], f"the party may come until {iso}: wait")
         if r is not None:
@@ -256,7 +270,11 @@ class VehicleReport:
         names = {r: name for name, r in roster.slots.items()}
         # Others set out now, however late it is heard of.
         now_s = roster.calendar.to_s(self.change.at)
-        for r, outcome in roster.live.break_down(self.v, now_s).items():
+        outcomes: dict[int, str] = {}
+        for v in self._duties():
+            outcomes |= roster.live.break_down(v, now_s)
+            keep(roster, self.change, v)
+        for r, outcome in outcomes.items():
             row = roster.rows[names[r]]
             found.append(row)
             columns = roster.promise_row(r) | {"broken_down": row["broken_down"] or outcome != "kept"}
@@ -269,7 +287,15 @@ class VehicleReport:
         return found
 
     def _back(self) -> list[Row]:
-        if math.isfinite(self.roster.live.fleet.at_s[self.v]):  # it was never heard of that it was not
+        live = self.roster.live
+        out = [v for v in self._duties() if not math.isfinite(live.fleet.at_s[v])]
+        if not out:  # it was never heard of that it was
             return self._position()
-        self.roster.live.repair(self.v, self._where(), self.when_s)
+        node = self._where()
+        for v in out:
+            later = v != self.v  # a shift that begins where the vehicle is stationed, with its break still to come
+            live.repair(v, int(live.fleet.at[v]) if later else node, self.when_s)
+            if later and live.breaks.has(v):
+                live.plan_break(v, self.when_s)
+            keep(self.roster, self.change, v)
         return []

@@ -86,7 +86,7 @@ def booking(roster: Roster, row: Row) -> Any:
         "party": row["party"],
         "wheelchairs": row["wheelchairs"],
         "ride_limit_s": round(row["limit_s"], 1),
-        "late": _late(row, begin, arrive),
+        "late": _late(row, begin, arrive, roster.looked),
         "broken_down": row["broken_down"],
         "handed_over": [
             {name: told[name] for name in ("vehicle", "instead_of", "why")} | {"at": roster.calendar.iso(told["at"])}
@@ -95,16 +95,14 @@ def booking(roster: Roster, row: Row) -> Any:
     }
 
 
-def _late(row: Row, begin: float | None, arrive: float | None) -> bool:
-    """Whether the first promise is broken, or about to be."""
+def _late(row: Row, begin: float | None, arrive: float | None, now: float) -> bool:
+    """Whether the first promise is broken, or about to be; what no plan holds comes after the present."""
     if row["state"] in ("cancelled", "no-show"):
         return False
     if row["state"] == "stranded":
         return True
-    boarded = row["first_boarded_at"] if row["first_boarded_at"] is not None else begin
-    ended = row["ended_at"] if row["ended_at"] is not None else arrive
-    if boarded is None or ended is None:
-        return False
+    boarded = row["first_boarded_at"] if row["first_boarded_at"] is not None else now if begin is None else begin
+    ended = row["ended_at"] if row["ended_at"] is not None else now if arrive is None else arrive
     limit = boarded + row["promised_limit_s"]
     return bool(boarded > row["promised_latest"] + LATE_S or ended > limit + LATE_S)
 

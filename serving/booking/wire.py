@@ -179,7 +179,7 @@ class PlannedStop(Model):
     party: int
     stop: str
     not_before: AwareDatetime | None
-    expected: AwareDatetime
+    expected: AwareDatetime | None = Field(description="null: no road leads on from where the vehicle is")
     latest: AwareDatetime | None = Field(description="by when it is promised; null where nothing is")
 
 

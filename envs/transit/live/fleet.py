@@ -342,24 +342,30 @@ class LiveFleet:
         """A vehicle reports the share of its range that is left, 0 to 1."""
         self.batteries.read(v, share, at_s, self.fleet, self.riders)
 
-    def board(self, r: int, at_s: float, begin_s: float | None = None) -> None:
-        """A rider has boarded, in any order that the driver chose; ``begin_s`` None: it took its usual time."""
+    def board(self, r: int, at_s: float, begin_s: float | None = None, moves: bool = True) -> None:
+        """A rider has boarded, in any order that the driver chose.
+
+        Args:
+            r: the rider's slot.
+            at_s: end of boarding.
+            begin_s: its beginning; None: it took its usual time.
+            moves: whether the vehicle is there; otherwise it has reported something else since.
+        """
         v = int(self.riders.vehicle[r])
         if begin_s is None:
             begin_s = at_s - self.riders.board_s[r]
-        self._go_on(v, begin_s)
+        if moves:
+            self._go_on(v, begin_s)
         self.riders.state[r], self.riders.begin_s[r] = ABOARD, begin_s
         self.fleet.aboard[v] += self.riders.size[r]
-        self._close(v, r, True)
-        self.report(v, int(self.riders.origin[r]), at_s)
+        self._serve(v, r, True, at_s, moves)
 
-    def alight(self, r: int, at_s: float) -> None:
-        """A rider has got off at the destination."""
+    def alight(self, r: int, at_s: float, moves: bool = True) -> None:
+        """A rider has got off at the destination; for ``moves`` see `board`."""
         v = int(self.riders.vehicle[r])
         self.riders.state[r] = ARRIVED
         self.fleet.aboard[v] -= self.riders.size[r]
-        self._close(v, r, False)
-        self.report(v, int(self.riders.destination[r]), at_s)
+        self._serve(v, r, False, at_s, moves)
 
     def plug_in(self, v: int, at_s: float) -> None:
         """A vehicle begins the stay at a charger of its plan; stops that were planned before it follow after."""
@@ -398,6 +404,14 @@ class LiveFleet:
         self.breaks.end(v, self.riders)
         self._close(v, int(self.breaks.row_of[v]), False)
         self.report(v, int(self.fleet.at[v]), at_s)
+
+    def _serve(self, v: int, r: int, pick: bool, at_s: float, moves: bool) -> None:
+        """A rider's stop is served; the vehicle is there, unless it has reported something else since."""
+        self._close(v, r, pick)
+        if moves:
+            self.report(v, int((self.riders.origin if pick else self.riders.destination)[r]), at_s)
+        elif np.isfinite(self.fleet.at_s[v]):
+            plans.reckon(v, self.fleet, self.riders, self.roads)
 
     def _close(self, v: int, r: int, pick: bool) -> None:
         k = next(k for k, stop in enumerate(self.plan(v)) if stop[:2] == (r, pick))

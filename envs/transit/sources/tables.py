@@ -6,6 +6,7 @@ cannot be served is left out and reported with its number in the file, and all o
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,11 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from envs.core.errors import CityloopError
+from envs.core.warn_once import warn_once
 from envs.transit.site import Node, Road
 from envs.transit.sources.csv_rows import Row, flag, number_in, read_rows
 from envs.transit.sources.day import Day, Town, zones_of
 from envs.transit.sources.gtfs import Projection
 from envs.transit.sources.walking import End, Stops
+
+LOGGER = logging.getLogger(__name__)
 
 NODES = ("node",)
 """Columns of the street corners; also `METRES` or `DEGREES`, ``zone`` (a name; else all are one zone) and ``stop`` (1
@@ -35,6 +39,24 @@ the request comes in; ``time_s``), ``party`` (1), ``wheelchair`` (0), ``cancel_s
 who walk may begin or end at a place that is no corner: leave it empty, and fill ``from_x_m`` and ``from_y_m``, or
 ``to_x_m`` and ``to_y_m``."""
 
+MORE = {
+    NODES: (*METRES, *DEGREES, "zone", "stop"),
+    ROADS: ("both",),
+    REQUESTS: ("known_s", "party", "wheelchair", "cancel_s", "absent", "from_x_m", "from_y_m", "to_x_m", "to_y_m"),
+}
+"""Required columns of a file → the further ones that it may have."""
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, Row]]:
+    """Rows of a file, see `read_rows`. Of columns that are not read it is told, as their name may be misspelt."""
+    rows = read_rows(path, columns)
+    known = (*columns, *MORE[columns])
+    other = [name for name in (rows[0][1] if rows else ()) if name and name not in known]
+    if other:
+        what = ", ".join(map(repr, other))
+        warn_once(LOGGER, path, f"not read: {path.name}, column {what}; columns that are: {', '.join(known)}")
+    return rows
+
 
 def read_town(nodes: Path, roads: Path, with_stops: bool = True) -> Town:
     """Streets and zones from their files.
@@ -48,7 +70,7 @@ def read_town(nodes: Path, roads: Path, with_stops: bool = True) -> Town:
         CityloopError: naming the file, the row, the problem and the remedy.
     """
     corners, index, zones = [], {}, {}  # type: tuple[list[Node], dict[str, int], dict[str, int]]
-    for (k, row), (x, y) in zip(read_rows(nodes, NODES), _places(nodes), strict=True):
+    for (k, row), (x, y) in zip(_rows(nodes, NODES), _places(nodes), strict=True):
         name = row["node"].strip()
         if not name or name in index:
             raise CityloopError(f"{nodes}, row {k}: node is {name!r}: give each corner a name of its own")
@@ -57,7 +79,7 @@ def read_town(nodes: Path, roads: Path, with_stops: bool = True) -> Town:
         stop = flag(row.get("stop") or "1", nodes, k, "stop")
         corners.append(Node(id=name, x_m=x, y_m=y, zone=zone, stop=stop))
     found = []
-    for k, row in read_rows(roads, ROADS):
+    for k, row in _rows(roads, ROADS):
         ends = [row[name].strip() for name in ("from", "to")]
         for name, end in zip(("from", "to"), ends, strict=True):
             if end not in index:
@@ -137,7 +159,7 @@ def read_requests(path: Path, town: Town, stops: Stops, room: list[tuple[int, in
     """
     index = {node.id: k for k, node in enumerate(town.nodes)}
     served, problems = [], []
-    for k, row in read_rows(path, REQUESTS):
+    for k, row in _rows(path, REQUESTS):
         try:
             served.append(_request(row, index, stops, room, duration_s))
         except ValueError as problem:

@@ -11,6 +11,7 @@ import pytest
 from envs import CityloopError
 from serving.booking.places import Calendar
 from serving.booking.settings import Vehicle
+from serving.booking.wire import VehicleState
 from tests.envs.transit.small import three_zones, with_dead_ends
 from tests.serving.booking.desks import CHARGING, ELECTRIC, VEHICLES, Client, at, desk, hours_of, refusal, since
 
@@ -201,6 +202,74 @@ def test_a_place_that_counts_for_nothing_is_refused(client: Client, kind: str, p
     assert f"{kind} says nothing of a place" in refused.json()["error"]["mend"]
 
 
+def test_a_breakdown_between_shifts_is_of_the_next_shift(tmp_path: Path) -> None:
+    fleet = tuple(hours_of(vehicle, begins="09:00", ends="12:00") for vehicle in VEHICLES)
+    opens = 3600.0
+    with desk(tmp_path, vehicles=fleet) as one:
+        client = Client(one)
+        booked = client.book(0.0, "1", "4", depart=at(opens + 60.0)).json()
+        assert booked["vehicle"] == "red"
+        (taken,) = client.event(1800.0, "red", "breakdown", corner="2").json()["bookings"]
+        assert (taken["id"], taken["vehicle"], taken["broken_down"]) == (booked["id"], "blue", False)
+    with desk(tmp_path, vehicles=fleet) as one:  # anew
+        client = Client(one)
+        for seconds in (1900.0, opens + 10.0):
+            offers = client.post("quotes", seconds, **{"from": "1", "to": "2"}, depart=at(opens + 20.0)).json()[
+                "offers"
+            ]
+            red = client.get("vehicles/red").json()
+            assert ([offer["vehicle"] for offer in offers], red["out_of_service"]) == (["blue"], True)
+        client.event(opens + 20.0, "red", "back", corner="3")
+        red = client.get("vehicles/red").json()
+        assert (red["out_of_service"], red["corner"]) == (False, "3")
+
+
+def test_who_is_back_before_the_shift_has_it_all(tmp_path: Path) -> None:
+    rest = {"rest_min": 5.0, "rest_from": "10:00", "rest_until": "11:00"}
+    fleet = (hours_of(VEHICLES[0], begins="09:00", ends="12:00", **rest),)
+    with desk(tmp_path, vehicles=fleet) as one:
+        client = Client(one)
+        for seconds, kind, place in ((600.0, "breakdown", {}), (1200.0, "back", {"corner": "3"})):
+            client.event(seconds, "red", kind, **place)
+        assert since(client.book(1300.0, "0", "4", depart=at(3600.0)).json()["pickup"]["expected"]) == 3600.0
+    with desk(tmp_path, vehicles=fleet) as one:
+        client = Client(one)
+        client.post("quotes", 3600.0, **{"from": "1", "to": "2"})
+        plan = client.get("vehicles/red").json()["plan"]
+        assert [stop["do"] for stop in plan] == ["pick up", "drop off", "begin break", "end break"]
+
+
+def test_reports_that_were_held_up_leave_the_vehicle_where_it_is(client: Client) -> None:
+    """It was at 1 after ten minutes and back there after twenty; what happened before is heard of later."""
+    booked = client.book(0.0, "1", "4").json()["id"]
+    client.event(600.0, "red", "position", corner="1")
+    boarded = client.event(75.0, "red", "boarded", booking=booked).json()
+    assert since(boarded["bookings"][0]["pickup"]["happened"]) == 60
+    assert [since(stop["expected"]) for stop in boarded["vehicle"]["plan"]] == [600 + 180], "from where it was then"
+    client.event(1200.0, "red", "position", corner="1")
+    before = client.get("vehicles/red").json()
+    alighted = client.event(800.0, "red", "alighted", booking=booked).json()
+    assert since(alighted["bookings"][0]["dropoff"]["happened"]) == 800
+    assert alighted["vehicle"] == before | {"aboard": 0, "plan": []}
+
+
+def test_a_no_show_is_taken_at_the_time_that_was_told(client: Client) -> None:
+    """Times are told to the tenth of a second: the party is there from 41.44 s on."""
+    booked = client.book(41.44, "1", "4").json()
+    told = since(booked["pickup"]["earliest"])
+    assert told < 41.44
+    assert client.event(told, "red", "no-show", booking=booked["id"]).status_code == 200
+
+
+def test_who_waits_for_days_is_late(tmp_path: Path) -> None:
+    with desk(tmp_path, vehicles=(hours_of(VEHICLES[0]),)) as one:
+        client = Client(one)
+        booked = client.book(0.0, "0", "4").json()
+        client.post("quotes", 3 * 86_400.0, **{"from": "1", "to": "2"})
+        shown = client.get(f"bookings/{booked['id']}").json()
+        assert (shown["state"], shown["late"]) == ("confirmed", True)
+
+
 def test_who_is_stranded_can_be_cancelled(tmp_path: Path) -> None:
     with desk(tmp_path, vehicles=VEHICLES[:1]) as one:
         client = Client(one)
@@ -242,6 +311,7 @@ def test_a_vehicle_that_boards_riders_in_another_order_may_have_no_way_on(tmp_pa
         client.event(400.0, "red", "boarded", booking=trapped)
         gone = client.event(500.0, "red", "alighted", booking=trapped).json()["vehicle"]
         assert (gone["corner"], [stop["expected"] for stop in gone["plan"]]) == ("6", [None, None])
+        VehicleState.model_validate(gone)  # as the description of the addresses says
         assert client.post("quotes", 9000.0, **{"from": "5", "to": "4"}).status_code == 200
 
 

@@ -47,6 +47,15 @@ def test_it_keeps_the_contract_and_what_is_left_out_is_said_once(tmp_path, caplo
     assert [record.message.partition(", row")[2][:15] for record in caplog.records] == [" 5: to is 'zz',"]
 
 
+def test_columns_that_are_not_read_are_named(tmp_path, caplog):
+    """The booking service calls it wheelchairs; the file was read without any."""
+    requests = REQUESTS.replace("from,to", "from,to,wheelchairs,app").replace("c\n", "c,1,web\n")
+    make_loop(load_scenario(write(tmp_path, requests=requests)))
+    (told,) = (record.message.partition(";") for record in caplog.records)
+    assert told[0] == "not read: requests.csv, column 'wheelchairs', 'app'"
+    assert "wheelchair, cancel_s" in told[2]
+
+
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
