@@ -13,13 +13,19 @@ from typing import Any
 from envs.core.errors import CityloopError
 from envs.core.sockets import socket_folder
 
+LOGGER = logging.getLogger(__name__)
+
 SOCKET = "ray/session_2000-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 """Pattern of Ray's longest socket path, relative to the temporary folder."""
 
 
 @contextmanager
-def ray_session(cpus: int) -> Iterator[None]:
+def ray_session(cpus: int, least: int = 0) -> Iterator[None]:
     """A private Ray on this machine, without dashboard and log output; or the Ray that already runs in this process.
+
+    Args:
+        cpus: cores of a private Ray, a count of places for processes.
+        least: cores without which nothing can begin; a Ray that already runs may have fewer, and a warning says so.
 
     Raises:
         CityloopError: if Ray does not start, e.g. because a busy machine exceeds Ray's deadline of 30 s.
@@ -28,6 +34,7 @@ def ray_session(cpus: int) -> Iterator[None]:
     from ray._private import ray_constants
 
     if ray.is_initialized():
+        _warn_of_few(int(ray.cluster_resources().get("CPU", 0)), least)
         yield
         return
     # A trainer needs no access from the network, so Ray's servers listen on loopback.
@@ -62,6 +69,18 @@ def ray_session(cpus: int) -> Iterator[None]:
     finally:
         with _undisturbed():
             ray.shutdown()
+
+
+def _warn_of_few(cpus: int, least: int) -> None:
+    """Say why nothing happens. It is no error, because a cluster may get more machines on demand."""
+    if cpus < least:
+        LOGGER.warning(
+            "the Ray that runs in this process has num_cpus=%d and this needs %d, so it waits for more: "
+            "end it by ray.shutdown(), or start it with num_cpus=%d",
+            cpus,
+            least,
+            least,
+        )
 
 
 @contextmanager

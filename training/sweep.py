@@ -133,7 +133,7 @@ def sweep(
         common: arguments of `training.train.train` for all trials.
 
     Returns:
-        Folder of the sweep, with all trials in ``sweep.json``, and the trials, best first.
+        Folder of the sweep, with all trials that have ended in ``sweep.json``, and the trials, best first.
 
     Raises:
         CityloopError: if a setting cannot be varied, or every trial failed.
@@ -153,10 +153,10 @@ def sweep(
         refuse_taken(folder)
         folder.mkdir(exist_ok=True)
     run = partial(_trial, scenarios=list(scenarios), folder=folder.resolve(), common=common)
-    watch = _Watch(on_progress, grid or samples or SAMPLES)
+    watch = _Watch(folder.resolve(), on_progress, grid or samples or SAMPLES)
     runners = int(fixed.get("runners", 0))
-    cpus = parallel * (1 + _most(space.get("runners", runners)))
-    with _resume_hints(folder, watch), ray_session(cpus=cpus), _quiet():
+    cpus = 1 + _most(space.get("runners", runners))
+    with _resume_hints(folder, watch), ray_session(parallel * cpus, least=cpus), _quiet():
         tuner = tune.Tuner(
             tune.with_resources(run, partial(_room, runners=runners)),
             param_space=space,
@@ -171,9 +171,7 @@ def sweep(
             ),
         )
         results = tuner.fit()
-    trials = [_outcome(result, folder) for result in results]
-    trials.sort(key=lambda trial: math.inf if trial.score is None else trial.score)
-    write_json(folder / "sweep.json", {"trials": [asdict(trial) for trial in trials]})
+    trials = _write([_outcome(result.config, result.metrics, result.error, folder) for result in results], folder)
     if trials[0].score is None:
         raise CityloopError(f"every trial of {folder} failed, the first because: {trials[0].problem}")
     return folder, trials
@@ -218,45 +216,61 @@ def _trial(config: dict[str, Any], scenarios: list[Scenario], folder: Path, comm
     tune.report({"score": float(best.get("final_score", best["score"])), "run": str(run)})
 
 
-def _outcome(result: Any, folder: Path) -> Trial:
-    metrics = result.metrics or {}
-    settings = dict(result.config or {})
+def _outcome(config: Mapping[str, Any] | None, last: Mapping[str, Any] | None, error: Any, folder: Path) -> Trial:
+    """A trial that has ended, from its settings, its last report and the error of its process, if there was one."""
+    settings, metrics = dict(config or {}), last or {}
     run = str(metrics.get("run", folder / _name(settings)))
-    problem = str(metrics.get("problem", "")) or (str(result.error).strip().splitlines()[-1] if result.error else "")
+    problem = str(metrics.get("problem", "")) or (str(error).strip().splitlines()[-1] if error else "")
     return Trial(settings, None if problem else float(metrics["score"]), run, problem)
 
 
-class _Watch(tune.Callback):
-    """Reports progress when a trial ends."""
+def _write(trials: Sequence[Trial], folder: Path) -> list[Trial]:
+    """Write ``sweep.json``, and return the trials, best first."""
+    ranked = sorted(trials, key=lambda trial: math.inf if trial.score is None else trial.score)
+    write_json(folder / "sweep.json", {"trials": [asdict(trial) for trial in ranked]})
+    return ranked
 
-    def __init__(self, on_progress: Progress | None, total: int):
-        self._on_progress, self._total, self._done, self._best = on_progress, total, 0, math.inf
-        self.ended: set[str] = set()
-        """Folder names of finished trials."""
+
+class _Watch(tune.Callback):
+    """Keeps and reports what ended, whenever a trial does, so that an interruption loses no result.
+
+    Args:
+        folder: folder of the sweep.
+        on_progress: see `sweep`.
+        total: number of all trials.
+    """
+
+    def __init__(self, folder: Path, on_progress: Progress | None, total: int):
+        self._folder, self._on_progress, self._total = folder, on_progress, total
+        self.ended: list[Trial] = []
+        """Trials that have ended."""
 
     def __getstate__(self) -> dict[str, Any]:
         """State without the progress callback: Ray Tune pickles it, and a terminal cannot be pickled."""
         return {**self.__dict__, "_on_progress": None}
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Count a finished trial."""
-        self._done += 1
-        last = trial.last_result or {}
-        self._best = min(self._best, float(last.get("score", math.inf)))
-        self.ended.add(Path(last.get("run", "")).name)
-        if self._on_progress is not None:
-            self._on_progress(self._done, self._total, self._best)
+        """Keep a finished trial."""
+        self._keep(_outcome(trial.config, trial.last_result, None, self._folder))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Count a failed trial."""
-        self.on_trial_complete(iteration, trials, trial)
+        """Keep a failed trial."""
+        self._keep(_outcome(trial.config, trial.last_result, trial.get_error() or "its process ended", self._folder))
+
+    def _keep(self, trial: Trial) -> None:
+        self.ended.append(trial)
+        with suppress(OSError):  # what a full disk refuses is written once more at the end
+            _write(self.ended, self._folder)
+        if self._on_progress is not None:
+            scores = [trial.score for trial in self.ended if trial.score is not None]
+            self._on_progress(len(self.ended), self._total, min(scores, default=math.inf))
 
 
 @contextmanager
 def _resume_hints(folder: Path, watch: _Watch) -> Iterator[None]:
-    """Add to an interruption the commands that resume the trials in progress. A trial is a run, the sweep is not.
+    """Add to an interruption where results are, and the commands that resume the trials in progress.
 
-    Where nothing began, no folder remains.
+    A trial is a run, the sweep is not. Where nothing began, no folder remains.
     """
     try:
         yield
@@ -265,9 +279,12 @@ def _resume_hints(folder: Path, watch: _Watch) -> Iterator[None]:
             folder.rmdir()  # if it is empty
         raise
     except KeyboardInterrupt as stop:
+        if watch.ended:
+            stop.add_note(f"trials that had ended, {len(watch.ended)}: {folder / 'sweep.json'}")
+        ended = [Path(trial.run).name for trial in watch.ended]
         for latest in sorted(folder.glob("*/checkpoints/latest")):
             run = latest.parents[1]
-            if run.name not in watch.ended:
+            if run.name not in ended:
                 stop.add_note(f"go on: {shlex.join(['cityloop', 'train', '--resume', str(run)])}")
         raise
 

@@ -98,7 +98,7 @@ def train(
         places = [load_scenario(place) for place in listed]
         plan = _new(places, settings, given, start, start_update, None if out is None else Path(out))
     chosen, folder = plan.settings, plan.folder
-    ray = nullcontext() if chosen.algorithm in OTHERS else ray_session(cpus=chosen.runners + 1)
+    ray = nullcontext() if chosen.algorithm in OTHERS else ray_session(chosen.runners + 1, least=chosen.runners)
     with (
         _resume_hint(folder.path),
         folder,

@@ -128,25 +128,31 @@ def _evaluations(
     output: Output, places: Sequence[Scenario], out: Path | None, names: Sequence[str], options: dict[str, Any]
 ) -> list[Evaluation]:
     """Evaluate one scenario after the other under a common progress bar, and show the results."""
-    found = []
-    with output.quiet(), output.bar("evaluating") as show:
-        from training import evaluate as run_episodes
+    found: list[Evaluation] = []
+    try:
+        with output.quiet(), output.bar("evaluating") as show:
+            from training import evaluate as run_episodes
 
-        for k, place in enumerate(places):
+            for k, place in enumerate(places):
 
-            def on_progress(done: int, total: int, k: int = k, place: Scenario = place) -> None:
-                show((k + done / total) / len(places), f"{place.label}: {done} of {total} episodes")
+                def on_progress(done: int, total: int, k: int = k, place: Scenario = place) -> None:
+                    show((k + done / total) / len(places), f"{place.label}: {done} of {total} episodes")
 
-            folder = out if out is None or len(places) == 1 else out / place.label
-            found.append(run_episodes(place, names, out=folder, on_progress=on_progress, **options))
-    for evaluation in found:
-        output.show(evaluation_table(evaluation))
-        if evaluation.periods():
-            output.show(periods_table(evaluation))
-        if evaluation.policy is not None:
-            output.say(f"{POLICY!r} at {evaluation.label}: {evaluation.policy}")
-        output.say(f"rows, plots and TensorBoard events: {evaluation.out}")
+                folder = out if out is None or len(places) == 1 else out / place.label
+                found.append(run_episodes(place, names, out=folder, on_progress=on_progress, **options))
+    finally:  # also before an error or an interruption, which may come hours after the first of them
+        for evaluation in found:
+            _show(output, evaluation)
     return found
+
+
+def _show(output: Output, evaluation: Evaluation) -> None:
+    output.show(evaluation_table(evaluation))
+    if evaluation.periods():
+        output.show(periods_table(evaluation))
+    if evaluation.policy is not None:
+        output.say(f"{POLICY!r} at {evaluation.label}: {evaluation.policy}")
+    output.say(f"rows, plots and TensorBoard events: {evaluation.out}")
 
 
 def oracle(

@@ -19,3 +19,9 @@ def test_a_folder_is_left_for_a_short_one_where_a_socket_no_longer_fits(tmp_path
         else:
             with pytest.raises(OSError, match="too long"):
                 one.bind(f"{tmp_path}/{name}")
+
+
+def test_a_folder_is_left_where_its_name_is_not_ascii(tmp_path, monkeypatch):
+    """Ray did not start there: 'ascii' codec can't encode character."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "größe"))
+    assert socket_folder("s") == SHORT

@@ -42,6 +42,16 @@ def test_ray_that_does_not_start_is_one_sentence(monkeypatch):
         pytest.fail("there is no Ray")
 
 
+@pytest.mark.parametrize(("cpus", "told"), [(1.0, True), (2.0, False)])
+def test_a_ray_of_ones_own_with_too_few_cores_is_told(monkeypatch, caplog, cpus, told):
+    """Ray waits for more of them without a word."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": cpus})
+    with ray_session(cpus=4, least=2):
+        pass
+    assert ("has num_cpus=1 and this needs 2, so it waits" in caplog.text) is told
+
+
 @pytest.mark.parametrize("starts", [False, True], ids=["while it starts", "later"])
 def test_sigterm_is_heard_by_whoever_heard_it_before_ray(monkeypatch, starts):
     """Ray's handler ends the process, with the exit code 15 and without a word."""

@@ -96,11 +96,33 @@ def test_an_interruption_says_how_trials_go_on(tmp_path):
         (tmp_path / name / "checkpoints").mkdir(parents=True)
     for name in ("epochs=1", "epochs=2"):
         (tmp_path / name / "checkpoints" / "latest").touch()
-    watch = _Watch(None, 3)
-    watch.on_trial_complete(1, [], SimpleNamespace(last_result={"score": 0.9, "run": str(tmp_path / "epochs=1")}))
+    watch = _Watch(tmp_path, None, 3)
+    watch.on_trial_complete(1, [], _ended(tmp_path, epochs=1, score=0.9))
     with pytest.raises(KeyboardInterrupt) as raised, _resume_hints(tmp_path, watch):
         raise KeyboardInterrupt
-    assert raised.value.__notes__ == [f"go on: cityloop train --resume {tmp_path / 'epochs=2'}"]
+    assert raised.value.__notes__ == [
+        f"trials that had ended, 1: {tmp_path / 'sweep.json'}",
+        f"go on: cityloop train --resume {tmp_path / 'epochs=2'}",
+    ]
+
+
+def test_what_ended_is_written_before_the_sweep_ends(tmp_path):
+    """An interruption after hours left no ranking of the trials that had ended."""
+    told = []
+    watch = _Watch(tmp_path, lambda *news: told.append(news), 4)
+    watch.on_trial_complete(1, [], _ended(tmp_path, epochs=1, score=0.9))
+    watch.on_trial_complete(2, [], _ended(tmp_path, epochs=2, score=0.8))
+    watch.on_trial_error(3, [], _ended(tmp_path, epochs=3, score=0.1, error="Traceback\nMemoryError: none left\n"))
+    trials = json.loads((tmp_path / "sweep.json").read_text())["trials"]
+    assert [(trial["settings"]["epochs"], trial["score"]) for trial in trials] == [(2, 0.8), (1, 0.9), (3, None)]
+    assert trials[2]["problem"] == "MemoryError: none left"
+    assert told == [(1, 4, 0.9), (2, 4, 0.8), (3, 4, 0.8)]  # not the score that the failed one had validated
+
+
+def _ended(folder, epochs, score, error=None):
+    """A trial of Ray Tune that has ended."""
+    report = {"score": score, "run": str(folder / f"epochs={epochs}")}
+    return SimpleNamespace(config={"epochs": epochs}, last_result=report, get_error=lambda: error)
 
 
 @pytest.mark.slow

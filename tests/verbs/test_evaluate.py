@@ -1,6 +1,7 @@
 """`cityloop evaluate` from the shell to its files: the JSON contract, several scenarios, entries on cards."""
 
 import json
+from textwrap import dedent
 
 import pytest
 import yaml
@@ -48,6 +49,28 @@ def test_evaluate_on_several_scenarios(tmp_path, monkeypatch, capfd):
     content = json.loads((tmp_path / "out.json").read_text())
     assert [found["label"] for found in content["evaluations"]] == ["grid2x2", "grid2x2-resco"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"grid2x2", "grid2x2-resco"}
+
+
+def test_what_was_found_is_shown_before_a_later_scenario_fails(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    code = """
+        from envs.core.world import Controller
+
+        class Small(Controller):
+            name = "small"
+            def __init__(self, site):
+                if len(site.agents) > 4:
+                    raise MemoryError
+            def act(self, readings, observation):
+                return [0] * 4
+    """
+    (tmp_path / "mine.py").write_text(dedent(code))
+    words = ("evaluate", GRID, "intersections/grid3x3", "-c", "mine.py:Small", "-c", "fixed", "--seeds", "1")
+    assert call(*words, "--set", "duration_s=60", "-o", "out") == 2
+    told = capfd.readouterr()
+    assert "grid2x2: delay_s on 1 test seed" in told.out
+    assert "rows, plots and TensorBoard events: out/grid2x2" in told.out
+    assert "MemoryError" in told.err
 
 
 def test_settings_of_a_fleet_are_drawn_against_each_other(tmp_path, monkeypatch, capfd):
