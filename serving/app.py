@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from serving.access.door import Door
 from serving.booking.routes import add_booking
-from serving.docs import tell_of_keys
+from serving.core.docs import tell_of_keys
 from serving.gateway import Gateway
 from serving.routes.audit import add_audit
 from serving.routes.console import add_console

@@ -22,7 +22,7 @@ from serving.booking.opening import open_desks, staffed
 from serving.charge.state import StateStore
 from serving.checks import InputChecks
 from serving.config import AuditConfig, ServiceConfig, SiteConfig
-from serving.events import Sink
+from serving.core.events import Sink
 from serving.gateway import Gateway
 from serving.site_files import load_site
 from serving.structural.opening import open_monitors

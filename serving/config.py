@@ -24,7 +24,7 @@ from serving.booking.database import in_folder
 from serving.charge.roles import Mode, Roles
 from serving.charge.rollback import RollbackSettings
 from serving.checks.settings import CheckSettings
-from serving.wire import MAX_DEADLINE_MS
+from serving.core.wire import MAX_DEADLINE_MS
 
 
 class SiteSettings(Frozen):

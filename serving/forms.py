@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from envs.core.errors import CityloopError, ReadingError
-from envs.core.frozen import first_problem, mend_of, problem_of
+from envs.core.errors import CityloopError
+from envs.core.frozen import first_problem
 from serving.charge.overrides import MAX_EXPIRES_S, Override
 from serving.charge.roles import Roles
-from serving.refusals import brief
-from serving.wire import Change, InCharge, Model, refuse_twice
+from serving.core.form import Form
+from serving.core.wire import Change, InCharge, Model
 
 REASON = Field(pattern=r"\S", max_length=500, description="why; it is kept in the audit log")
-
-KEYS = {
-    "extra_forbidden": "no such key: remove it or correct its spelling",
-    "missing": "the key is missing: add it",
-}
-"""Pydantic's error types that concern a key → remedy."""
-
-Read = TypeVar("Read", bound=BaseModel)
-
-
-class Form(BaseModel):
-    """Base of forms that operators send."""
-
-    # Strict: `true` is no stage, and "60" no time.
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class UserConfig(Form):
@@ -122,34 +105,6 @@ class SiteStanding(Model):
         return self
 
 
-def read_form(form: type[Read], body: bytes, kinds: Collection[str] = ()) -> Read:
-    """Read a form from the body of a request.
-
-    Args:
-        form: the model to read.
-        body: JSON.
-        kinds: names of models of which a field may be one.
-
-    Raises:
-        ReadingError: naming the first thing that does not fit.
-    """
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ReadingError("body", body[:40].decode(errors="replace"), f"give JSON; {error}") from None
-    try:
-        read = form.model_validate(content)
-    except ValidationError as error:
-        field, problem = problem_of(error, kinds)
-        found = None if problem["type"] == "missing" else problem["input"]
-        raise ReadingError(brief(field or "body"), brief(found), _mend(form, problem)) from None
-    try:
-        refuse_twice(body)
-    except RecursionError:  # no form is as deep, so it is in what a second value of the same key replaced
-        raise ReadingError("body", None, "it has a key twice: give it once") from None
-    return read
-
-
 def read_roles(content: Any) -> dict[str, Roles]:
     """The roles that a deployment's ``user_config`` asks for.
 
@@ -160,17 +115,3 @@ def read_roles(content: Any) -> dict[str, Roles]:
         return UserConfig.model_validate(content or {}).sites
     except ValidationError as error:
         raise CityloopError(first_problem(error)) from None
-
-
-def _mend(form: type[BaseModel], problem: Any) -> str:
-    if not problem["loc"]:
-        return f"give an object with the keys {', '.join(one.alias or name for name, one in form.model_fields.items())}"
-    if problem["type"] in KEYS:
-        return KEYS[problem["type"]]
-    if problem["loc"][0] == "reason":
-        return "say why, in 1 to 500 characters"
-    if problem["loc"][0] == "command":
-        return "give one number, or a list of as many as the agent sets"
-    if problem["type"] == "string_pattern_mismatch":  # of names
-        return "give letters, digits and . _ : - alone"
-    return mend_of(problem)

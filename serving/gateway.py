@@ -16,18 +16,18 @@ from serving.access.principal import Principal, Role
 from serving.alarms.book import Alarm, NoSuchAlarm
 from serving.alarms.told import AlarmsTold
 from serving.alarms.watch import AlarmWatch
-from serving.closing import close_all
-from serving.collaborators import Trail
-from serving.events import Sink
+from serving.core.closing import close_all
+from serving.core.events import Sink
+from serving.core.refusals import Forbidden, NotServed
+from serving.core.wire import SiteInfo, SiteSummary, SystemSummary
 from serving.forms import SiteStanding
 from serving.operations import standing_of
-from serving.refusals import Forbidden, NotServed
 from serving.tick.sites import SiteService
 from serving.watch.metrics import Metrics
 from serving.watch.streams import Events, Streams
-from serving.wire import SiteInfo, SiteSummary, SystemSummary
 
 if TYPE_CHECKING:
+    from serving.audit.trail import Trail
     from serving.booking.desk import Desk
     from serving.structural.watch import StructuralWatch
 

@@ -15,11 +15,11 @@ from envs.core.errors import CityloopError, ReadingError
 from serving.charge.overrides import Override
 from serving.charge.roles import Roles
 from serving.charge.standing import CONFIGURATION, changed_roles, reconfigured
+from serving.core.refusals import Conflict, Unprocessable, brief
+from serving.core.wire import Change, example_tick
 from serving.forms import ByHand, Overridden, OverrideRequest, Policies, RoleChange, SiteStanding
-from serving.refusals import Conflict, Unprocessable, brief
 from serving.tick.report import commands_of
 from serving.tick.sites import SiteService
-from serving.wire import Change, example_tick
 
 VERBS = ("shadow", "canary", "promote", "demote", "rollback")
 """What can be done to the roles."""

@@ -16,8 +16,8 @@ import orjson
 from fastapi import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.docs import STYLE
-from serving.refusals import brief, problem
+from serving.core.docs import STYLE
+from serving.core.refusals import brief, problem
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 """Host names of a service on loopback."""

@@ -16,7 +16,7 @@ from serving.access.keys import KeyFile
 from serving.access.limits import Buckets
 from serving.access.principal import ANYBODY, AccessSettings, Principal
 from serving.access.tokens import Tokens
-from serving.refusals import Limited, Unauthenticated, retry_after
+from serving.core.refusals import Limited, Unauthenticated, retry_after
 
 LOGGER = logging.getLogger("cityloop.access")
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from envs.core.conditions import Condition, Priority
 from envs.core.files import write_bytes
-from serving.kept_file import read_kept
+from serving.core.kept_file import read_kept
 
 LOGGER = logging.getLogger("cityloop.serving")
 

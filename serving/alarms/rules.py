@@ -15,7 +15,7 @@ from typing import Any
 from envs.core.conditions import Condition
 from envs.core.readings import Readings
 from envs.core.registry import get_system
-from serving.events import Decision, SiteChange, Structure
+from serving.core.events import Decision, SiteChange, Structure
 
 RAISE_TICKS, RETURN_TICKS, RETURN_S = 3, 3, 10.0
 """Ticks that a condition must hold; ticks and seconds that it must be gone."""

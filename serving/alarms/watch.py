@@ -18,7 +18,7 @@ from serving.alarms.book import Alarm, AlarmBook, NoSuchAlarm, OnChange
 from serving.alarms.rules import STRUCTURE, PlantConditions, SiteRules
 from serving.alarms.sensors import SilentSensors
 from serving.alarms.told import AlarmsTold
-from serving.events import Decision, Event, Shadowed, SiteChange, Structure
+from serving.core.events import Decision, Event, Shadowed, SiteChange, Structure
 
 LOGGER = logging.getLogger("cityloop.serving")
 

@@ -30,7 +30,7 @@ from serving.audit.records import KINDS, to_fields
 from serving.audit.segments import compress
 from serving.audit.settings import AuditSettings
 from serving.audit.writer import MB, Item, Writer
-from serving.events import Decision, Event, Shadowed, SiteChange
+from serving.core.events import Decision, Event, Shadowed, SiteChange
 
 LOGGER = logging.getLogger("cityloop.audit")
 

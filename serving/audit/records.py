@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from serving.events import Decision, Event, Shadowed, SiteChange, Structure
+from serving.core.events import Decision, Event, Shadowed, SiteChange, Structure
 
 KINDS: dict[type[Event], str] = {Decision: "decision", Shadowed: "shadow", SiteChange: "change", Structure: "structure"}
 """Names of the records of events."""

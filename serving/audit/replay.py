@@ -23,7 +23,7 @@ from serving.audit.query import Wanted, chains, records_of
 from serving.audit.records import to_event
 from serving.audit.rerun import Place, Rerun
 from serving.charge.seat import Seat
-from serving.events import Decision, Event, Shadowed
+from serving.core.events import Decision, Event, Shadowed
 
 MOST_DIFFERENCES = 100
 

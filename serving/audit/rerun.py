@@ -18,10 +18,10 @@ from serving.audit.kept import Altered
 from serving.charge.overrides import Override, Overrides
 from serving.charge.seat import Seat, reason_of
 from serving.checks.impute import put_in
-from serving.events import Decision, Shadowed
+from serving.core.events import Decision, Shadowed
+from serving.core.wire import parse_tick
 from serving.tick.decide import with_rows
 from serving.tick.report import commands_of, hash_of
-from serving.wire import parse_tick
 
 REMEMBERED = 64
 """Number of past ticks that are remembered for records of controllers in the shadow."""

@@ -21,11 +21,11 @@ from serving.alarms.book import RATE_S, Alarm, AlarmBook, Happening
 from serving.alarms.rules import SiteRules
 from serving.alarms.watch import plant_of
 from serving.checks import InputChecks
-from serving.collaborators import Looked
-from serving.events import Decision, Structure
+from serving.core.events import Decision, Structure
+from serving.core.looked import Looked
+from serving.core.wire import Tick
 from serving.structural.opening import SHIPPED, open_monitors
 from serving.structural.watch import StructuralWatch
-from serving.wire import Tick
 
 SCENARIOS = ("intersections/cologne8", "drainage/astlingen", "drainage/estuary", "dampers/jansen", "transit/hcmc")
 

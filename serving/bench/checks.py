@@ -22,7 +22,7 @@ from envs.core.readings import Readings
 from envs.core.site import Site
 from envs.core.world import Controller
 from serving.checks.checks import InputChecks
-from serving.wire import Tick
+from serving.core.wire import Tick
 
 SEEDS, SHIFTED = 10, 3
 """Healthy test episodes, and episodes of each shift."""

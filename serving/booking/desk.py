@@ -37,8 +37,8 @@ from serving.booking.settings import BookingSettings
 from serving.booking.store import AGAIN_S, Answer, BookingChange, BookingStore, Row, Stale, StoreUnusable
 from serving.booking.wire import BookRequest, EventRequest, QuoteRequest, Trip
 from serving.booking.zones import Zones
-from serving.refusals import Busy, Conflict, Refused, brief
-from serving.telemetry import MOST_THINGS, Telemetry
+from serving.core.refusals import Busy, Conflict, Refused, brief
+from serving.core.telemetry import MOST_THINGS, Telemetry
 
 TRIES = 20
 """Number of times that a request is decided because another process was quicker."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.transit.matrices import leads_on, there_and_back
 from envs.transit.site import TransitSite
-from serving.refusals import Refused, Unprocessable
+from serving.core.refusals import Refused, Unprocessable
 
 DAY_S = 86_400.0
 

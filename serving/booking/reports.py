@@ -14,7 +14,7 @@ from serving.booking.places import Unfit, Unknown
 from serving.booking.roster import Roster, vehicle_of
 from serving.booking.store import BookingChange, Row
 from serving.booking.wire import EventRequest
-from serving.refusals import Conflict, brief
+from serving.core.refusals import Conflict, brief
 
 PLACED = ("position", "back", "break-began", "breakdown")
 """Reports that may say where the vehicle is."""

@@ -25,9 +25,9 @@ from serving.booking.wire import (
     Vehicles,
     VehicleState,
 )
-from serving.forms import read_form
+from serving.core.form import read_form
+from serving.core.refusals import NotServed, brief
 from serving.gateway import Gateway
-from serving.refusals import NotServed, brief
 from serving.routes.bodies import as_json, body_of, refused, takes
 
 if TYPE_CHECKING:

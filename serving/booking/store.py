@@ -36,7 +36,7 @@ from serving.booking.tables import (
     create_tables,
     difference_of,
 )
-from serving.refusals import Busy
+from serving.core.refusals import Busy
 
 LOGGER = logging.getLogger("cityloop.serving")
 

@@ -11,7 +11,7 @@ from envs.transit.kernel.fleet import CANCELLED, CHARGING, END, NOBODY
 from envs.transit.live.offers import Offer
 from serving.booking.roster import Roster, vehicle_of
 from serving.booking.store import Row
-from serving.telemetry import ThingForm
+from serving.core.telemetry import ThingForm
 
 LATE_S = 1.0
 """Seconds after the promise from which a vehicle is late."""

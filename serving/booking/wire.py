@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BeforeValidator, Field
 
-from serving.wire import Model
+from serving.core.wire import Model
 
 Id = Annotated[str, Field(min_length=1, max_length=96, pattern=r"^[\w.:-]+$")]
 """A name that a client gives to a request, so that it may send it twice."""

@@ -17,7 +17,7 @@ from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.world import Commands
-from serving.refusals import Refused
+from serving.core.refusals import Refused
 from serving.tick.sites import SiteService
 
 LOGGER = logging.getLogger("cityloop.serving")

@@ -12,8 +12,8 @@ from envs.core.errors import CityloopError
 from envs.core.site import Site
 from serving.charge.roles import Roles
 from serving.charge.seat import Seat
-from serving.fallback import check_fallback
-from serving.refusals import Conflict
+from serving.core.fallback import check_fallback
+from serving.core.refusals import Conflict
 
 Acting = Literal["champion", "canary"]
 """The roles that act."""

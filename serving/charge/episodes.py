@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from serving.refusals import Conflict, brief
-from serving.wire import Tick
+from serving.core.refusals import Conflict, brief
+from serving.core.wire import Tick
 
 KEPT = 32
 """Names of past episodes that are known, so that a straggler does not bring one back."""

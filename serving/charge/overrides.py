@@ -14,7 +14,7 @@ from pydantic import Field
 
 from envs.core.frozen import Frozen
 from envs.core.world import Requests, as_numbers
-from serving.refusals import Conflict, NotServed, Unprocessable, brief
+from serving.core.refusals import Conflict, NotServed, Unprocessable, brief
 
 MAX_EXPIRES_S = 7 * 24 * 3600.0
 """Longest life of a command by hand, in seconds; anything longer is a policy."""

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from envs.core.frozen import Frozen
 from envs.core.site import Site
-from serving.refusals import Conflict
+from serving.core.refusals import Conflict
 
 REMEMBERED = 10
 """Number of former champions that rollbacks can return to, one after the other."""

@@ -17,9 +17,9 @@ from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Controller, Observation, Requests
-from serving.deadline import Late, Worker
-from serving.refusals import brief
-from serving.wire import example_tick, parse_tick
+from serving.core.deadline import Late, Worker
+from serving.core.refusals import brief
+from serving.core.wire import example_tick, parse_tick
 
 LOGGER = logging.getLogger("cityloop.serving")
 

@@ -22,8 +22,8 @@ from envs.core.site import Site
 from envs.core.world import Observation
 from serving.checks.impute import put_in
 from serving.checks.settings import CheckSettings, Respond
-from serving.collaborators import Looked
-from serving.wire import Tick
+from serving.core.looked import Looked
+from serving.core.wire import Tick
 
 MOST_LISTED = 8
 """Number of findings that are listed one by one; more are counted."""

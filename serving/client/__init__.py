@@ -5,6 +5,6 @@
 
 from serving.client.site_client import AsyncSiteClient, SiteClient
 from serving.client.takeover import Decided, Unusable
-from serving.deadline import Late
+from serving.core.deadline import Late
 
 __all__ = ["AsyncSiteClient", "Decided", "Late", "SiteClient", "Unusable"]

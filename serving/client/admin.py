@@ -12,7 +12,7 @@ import orjson
 
 from envs.core.errors import CityloopError
 from serving.client.transport import no_service, trust
-from serving.refusals import words_of
+from serving.core.refusals import words_of
 
 KEY = "CITYLOOP_KEY"
 """Environment variable of the key, so that it stands in no history of commands."""

@@ -21,7 +21,7 @@ from envs.core.scenario import Scenario
 from envs.core.world import Requests
 from serving.client.site_client import SiteClient
 from serving.client.takeover import Unusable
-from serving.deadline import Late
+from serving.core.deadline import Late
 
 OnTick = Callable[[int, dict[str, Any]], None]
 """Called after every tick with its number and ``{"of", "source", "reason", "latency_ms"}``."""

@@ -25,9 +25,9 @@ from envs.core.site import Site
 from envs.core.world import Commands, Controller
 from serving.client.takeover import Decided, LocalControl, Takeover, Unsafe, Unusable
 from serving.client.transport import Reply
-from serving.deadline import Late
-from serving.refusals import brief, words_of
-from serving.wire import MAX_DEADLINE_MS
+from serving.core.deadline import Late
+from serving.core.refusals import brief, words_of
+from serving.core.wire import MAX_DEADLINE_MS
 
 BACKOFF_S, TRIES = 0.02, 4
 """First wait before a question is asked again, doubled each time and jittered by half; and how often it is asked."""

@@ -33,7 +33,7 @@ from serving.client.transport import (
     no_service,
     trust,
 )
-from serving.deadline import Late
+from serving.core.deadline import Late
 
 INFO_TIMEOUT_S = 10.0
 """Seconds that a client waits for the description of a site before it reports that there is no service."""

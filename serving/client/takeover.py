@@ -19,7 +19,7 @@ from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Commands, Controller, Requests
-from serving.fallback import check_fallback
+from serving.core.fallback import check_fallback
 
 Source = Literal["service", "held", "fallback"]
 """Source of a command: the service, the last safe command held, or the local fallback."""

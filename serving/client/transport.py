@@ -19,7 +19,7 @@ import httpx
 import orjson
 
 from envs.core.errors import CityloopError
-from serving.deadline import Late, Worker
+from serving.core.deadline import Late, Worker
 
 MAX_ANSWER_BYTES = 4 << 20
 """Longest message that is accepted."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from serving.core.wire import MAX_LOOPS
 from serving.watch.streams import MAX_SUBSCRIBERS
-from serving.wire import MAX_LOOPS
 
 QUEUE = 64
 """Requests that may wait for a process, or be under way in it: beyond, Ray Serve itself refuses."""

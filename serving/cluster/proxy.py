@@ -19,7 +19,7 @@ import orjson
 from envs.core.errors import CityloopError
 from envs.core.files import write_bytes
 from serving.cluster.processes import alive, family, title
-from serving.refusals import problem
+from serving.core.refusals import problem
 
 if TYPE_CHECKING:
     from serving.config import Tls

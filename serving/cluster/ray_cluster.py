@@ -28,8 +28,8 @@ from serving.cluster.proxy import DRAIN_S, PEM, bundle_tls, drain_proxy
 from serving.cluster.shards import Shard, shards_of
 from serving.cluster.worker import set_up_worker
 from serving.config import ServiceConfig
+from serving.core.wire import MAX_BODY_BYTES
 from serving.watch.logs import Receiver
-from serving.wire import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     from serving.build import Plan

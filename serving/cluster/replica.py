@@ -18,13 +18,13 @@ from serving.app import create_app
 from serving.cluster.joined import BEGINS
 from serving.cluster.options import options
 from serving.cluster.shards import Front, RefusedThere, Shard
+from serving.core.refusals import NotServed, Refused, as_refusal
+from serving.core.wire import SystemSummary
 from serving.forms import read_roles
 from serving.operations import configure
-from serving.refusals import NotServed, Refused, as_refusal
 from serving.rpc.service import Rpc
 from serving.watch.logs import configure as configure_logs
 from serving.watch.streams import Frame
-from serving.wire import SystemSummary
 
 LOGGER = logging.getLogger("cityloop.serving")
 

@@ -19,12 +19,12 @@ from serving.alarms.told import AlarmsTold
 from serving.build import Plan
 from serving.cluster.joined import JoinedEvents
 from serving.cluster.proxy import NAME
+from serving.core.refusals import Busy, NotServed, Refused
+from serving.core.wire import SiteInfo, SystemSummary
 from serving.forms import SiteStanding
 from serving.gateway import Gateway
-from serving.refusals import Busy, NotServed, Refused
 from serving.tick.sites import SiteService
 from serving.watch.streams import MAX_EACH, MAX_SUBSCRIBERS
-from serving.wire import SiteInfo, SystemSummary
 
 ANSWERS_S = 1.0
 """Seconds for a shard to report its health. One that hangs, or is being replaced, must not make all look dead."""

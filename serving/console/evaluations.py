@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from envs.core.statistics import compare, summarise
-from serving.refusals import NotServed, Unprocessable
+from serving.core.refusals import NotServed, Unprocessable
 
 RESULT = "evaluation.json"
 

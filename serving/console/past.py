@@ -8,8 +8,8 @@ import orjson
 
 from envs.core.site import Site
 from serving.audit.query import Wanted
-from serving.collaborators import Trail
-from serving.gauges import gauges_of
+from serving.audit.trail import Trail
+from serving.core.gauges import gauges_of
 
 MOST_DECISIONS = 1000
 """Number of decisions in one answer."""

@@ -18,7 +18,7 @@ import yaml
 
 from agents import CHECKPOINTS
 from agents.shipped import CARD
-from serving.refusals import NotServed
+from serving.core.refusals import NotServed
 
 CONFIG, METRICS = "config.yaml", "metrics.csv"
 

@@ -10,10 +10,10 @@ from fastapi import FastAPI, Request, Response
 
 from serving.access.principal import Role
 from serving.audit.query import Wanted
+from serving.core.refusals import Unprocessable, brief
+from serving.core.wire import Model
 from serving.gateway import Gateway
-from serving.refusals import Unprocessable, brief
 from serving.routes.bodies import as_json, refused
-from serving.wire import Model
 
 MOST = 1000
 """Records in one answer."""

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from serving.refusals import Encoded, Refused, Stalled, TooLong, retry_after
-from serving.wire import Refusal
+from serving.core.refusals import Encoded, Refused, Stalled, TooLong, retry_after
+from serving.core.wire import Refusal
 
 BODY_WITHIN_S = 10.0
 """Seconds for a body to come: one that stops half way would keep its place in the queue for good."""

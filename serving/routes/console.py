@@ -18,12 +18,12 @@ from serving.console.evaluations import beside, evaluations_of
 from serving.console.files import INDEX, File, load_files
 from serving.console.past import MOST_DECISIONS, past
 from serving.console.runs import bundles_of, curves_of, runs_of
-from serving.forms import Form, read_form
+from serving.core.form import Form, read_form
+from serving.core.refusals import NotServed
+from serving.core.telemetry import Telemetry, TelemetryForm
+from serving.core.wire import Model
 from serving.gateway import Gateway
-from serving.refusals import NotServed
 from serving.routes.bodies import as_json, as_model, body_of, refused, takes
-from serving.telemetry import Telemetry, TelemetryForm
-from serving.wire import Model
 
 RUNS = Path("runs")
 """Folder of training runs and evaluations, in the folder in which the service was started."""

@@ -13,7 +13,7 @@ from starlette.routing import Match, Route
 
 from envs.core.errors import CityloopError
 from envs.core.frozen import mend_of
-from serving.refusals import Refused, as_refusal, brief, problem
+from serving.core.refusals import Refused, as_refusal, brief, problem
 from serving.routes.bodies import GONE, as_json, headers_of
 
 

@@ -17,10 +17,10 @@ from starlette.types import Message
 
 from serving.access.entry import PROTOCOL, credentials
 from serving.access.principal import Principal, Role
+from serving.core.refusals import Busy, Refused, TooLong, as_refusal, brief, problem
+from serving.core.wire import MAX_BODY_BYTES, MAX_LOOPS, Refusal
 from serving.gateway import Gateway
-from serving.refusals import Busy, Refused, TooLong, as_refusal, brief, problem
 from serving.routes.bodies import as_json, headers_of, refused
-from serving.wire import MAX_BODY_BYTES, MAX_LOOPS, Refusal
 
 BACKLOG = 4
 """Number of frames that wait; more are left in the socket."""

@@ -7,15 +7,8 @@ from typing import Literal
 from fastapi import FastAPI, Request, Response
 
 from serving.access.principal import Role
-from serving.forms import (
-    ByHand,
-    Overridden,
-    OverrideCheck,
-    OverrideRequest,
-    Policies,
-    RoleChange,
-    read_form,
-)
+from serving.core.form import read_form
+from serving.forms import ByHand, Overridden, OverrideCheck, OverrideRequest, Policies, RoleChange
 from serving.gateway import Gateway
 from serving.operations import change_roles, check_override, policies, put_override, release_override
 from serving.routes.bodies import as_model, body_of, refused, takes

@@ -11,11 +11,11 @@ from fastapi.responses import HTMLResponse
 
 from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
-from serving.description import Once
-from serving.docs import docs_page
+from serving.core.description import Once
+from serving.core.docs import docs_page
+from serving.core.wire import Health, Ready, Systems, SystemSummary
 from serving.gateway import Gateway
 from serving.routes.bodies import as_json, as_model, refused
-from serving.wire import Health, Ready, Systems, SystemSummary
 
 
 def add_service(app: FastAPI, gateway: Gateway) -> None:

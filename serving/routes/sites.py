@@ -5,11 +5,11 @@ from __future__ import annotations
 from fastapi import FastAPI, Request, Response
 
 from serving.access.principal import Role
+from serving.core.wire import ActAnswer, ActRequest, SiteInfo
 from serving.forms import SiteStanding
 from serving.gateway import Gateway
 from serving.routes.bodies import GONE, as_model, refused, takes
 from serving.routes.ticks import Answer, answer_tick
-from serving.wire import ActAnswer, ActRequest, SiteInfo
 
 GONE_ANSWER: Answer = (GONE, {}, b"")
 """Response if the client has gone away."""

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query, Request, Response
 
 from serving.access.principal import Role
+from serving.core.wire import Model
 from serving.gateway import Gateway
 from serving.routes.bodies import as_model, refused
-from serving.wire import Model
 
 MOST = 500
 """Windows in one answer."""

@@ -13,10 +13,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.access.principal import Role
+from serving.core.refusals import as_refusal, brief
+from serving.core.wire import MAX_BODY_BYTES
 from serving.gateway import Gateway
-from serving.refusals import as_refusal, brief
 from serving.routes.bodies import headers_of, read_body
-from serving.wire import MAX_BODY_BYTES
 
 ROUTE = SimpleNamespace(path="/v1/{system}/{site}/act")
 """The route as the framework would find it, for counts of answers by route."""

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from envs.core.errors import ReadingError
-from serving.refusals import Refused
+from serving.core.refusals import Refused
 from serving.rpc import cityloop_pb2 as pb
 
 

@@ -15,8 +15,8 @@ from starlette.datastructures import Headers
 from envs.core.errors import CityloopError
 from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
+from serving.core.refusals import Refused, as_refusal, retry_after, words_of
 from serving.gateway import Gateway
-from serving.refusals import Refused, as_refusal, retry_after, words_of
 from serving.routes.service import readable_by
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.messages import answer_of, body_of, problem_of

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agents.monitors.storeys import StoreyMonitor, StoreyReport, Windows
 from envs.core.files import make_folder, write_bytes
-from serving.events import Decision, Event, Structure
-from serving.kept_file import read_kept
+from serving.core.events import Decision, Event, Structure
+from serving.core.kept_file import read_kept
 
 LOGGER = logging.getLogger("cityloop.serving")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from serving.deadline import Late
-from serving.wire import Tick
+from serving.core.deadline import Late
+from serving.core.wire import Tick
 
 
 @dataclass(frozen=True)

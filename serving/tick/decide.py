@@ -12,9 +12,9 @@ from envs.core.errors import CityloopError
 from envs.core.world import Observation, Requests, as_numbers
 from serving.charge.crew import Crew
 from serving.charge.seat import Seat, reason_of
-from serving.collaborators import Looked
-from serving.deadline import Late
-from serving.events import FallbackCause
+from serving.core.deadline import Late
+from serving.core.events import FallbackCause
+from serving.core.looked import Looked
 from serving.tick.asked import Asked
 
 LOGGER = logging.getLogger("cityloop.serving")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.wire import Tick
+from serving.core.wire import Tick
 
 KEPT = 64
 """Number of answers that are remembered; a client repeats its last tick, not its last hour."""

@@ -15,8 +15,8 @@ from envs.core.site import Site
 from envs.core.world import Commands, Intervention, Observation, Requests
 from serving.charge.overrides import Override
 from serving.charge.seat import Seat
-from serving.collaborators import Looked
-from serving.events import Decision, Shadowed
+from serving.core.events import Decision, Shadowed
+from serving.core.looked import Looked
 from serving.tick.asked import Asked
 from serving.tick.decide import Choice
 from serving.tick.shadow import Tried

@@ -27,11 +27,12 @@ from serving.charge.rollback import Conduct
 from serving.charge.seat import WARM_UP_S, Seat, reason_of
 from serving.charge.standing import SERVICE, Standing
 from serving.charge.state import StateStore
-from serving.collaborators import Checks, Looked
 from serving.config import SiteConfig
-from serving.description import Description
-from serving.events import Event, Sink, SiteChange
-from serving.refusals import Busy
+from serving.core.description import Description
+from serving.core.events import Event, Sink, SiteChange
+from serving.core.looked import Checks, Looked
+from serving.core.refusals import Busy
+from serving.core.wire import InCharge, Tick, example_tick, parse_tick
 from serving.tick.after import Afterwards
 from serving.tick.asked import Asked
 from serving.tick.conduct import conduct_of, outside_of
@@ -39,7 +40,6 @@ from serving.tick.decide import Choice, decide
 from serving.tick.repeats import Repeats
 from serving.tick.report import Outcome, answer_of, decision_of, shadowed_of
 from serving.tick.shadow import Tried, try_out
-from serving.wire import InCharge, Tick, example_tick, parse_tick
 
 LOGGER = logging.getLogger("cityloop.serving")
 

@@ -22,7 +22,7 @@ from typing import Any, Literal, TextIO
 import orjson
 
 from serving.alarms.book import Alarm, Happening
-from serving.events import Decision, Event, Shadowed, SiteChange, Structure
+from serving.core.events import Decision, Event, Shadowed, SiteChange, Structure
 
 Style = Literal["json", "text"]
 

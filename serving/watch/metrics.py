@@ -18,8 +18,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from envs.core.site import Site
-from serving.events import CHANGES, SOURCES, Decision, Event, FallbackCause, Shadowed, SiteChange, Structure
-from serving.gauges import gauges_of
+from serving.core.events import CHANGES, SOURCES, Decision, Event, FallbackCause, Shadowed, SiteChange, Structure
+from serving.core.gauges import gauges_of
 
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 """Bounds of latency buckets in seconds: fine at a building's period, coarse at a junction's."""

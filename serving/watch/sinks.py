@@ -12,9 +12,9 @@ from envs.core.site import Site
 from serving.alarms.book import Alarm, Happening
 from serving.alarms.watch import AlarmWatch
 from serving.audit import AuditLog
-from serving.closing import close_all
-from serving.events import Event, Sink
-from serving.gauges import gauges_of
+from serving.core.closing import close_all
+from serving.core.events import Event, Sink
+from serving.core.gauges import gauges_of
 from serving.watch.logs import LogSink
 from serving.watch.metrics import Metrics
 from serving.watch.streams import Streams

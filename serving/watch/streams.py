@@ -20,9 +20,9 @@ import orjson
 
 from envs.core.errors import ReadingError
 from serving.alarms.book import Alarm
-from serving.events import Decision, Event, Shadowed, SiteChange, Structure
-from serving.refusals import Busy
-from serving.telemetry import Telemetry
+from serving.core.events import Decision, Event, Shadowed, SiteChange, Structure
+from serving.core.refusals import Busy
+from serving.core.telemetry import Telemetry
 
 MAX_SUBSCRIBERS = 32
 """Streams open at a time, in one process."""

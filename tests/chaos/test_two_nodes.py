@@ -14,8 +14,8 @@ import pytest
 
 from serving.audit.verify import verify
 from serving.cluster.ports import free_ports
+from serving.core.wire import example_tick
 from serving.site_files import load_site
-from serving.wire import example_tick
 from tests.serving.running import started
 
 pytestmark = pytest.mark.chaos

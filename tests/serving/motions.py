@@ -15,7 +15,7 @@ from envs.dampers.block import Block
 from envs.dampers.guard import DampersGuard
 from envs.dampers.readings import READINGS
 from envs.dampers.scenarios import DampersScenario
-from serving.events import Decision
+from serving.core.events import Decision
 
 PLACE = ("dampers", "jansen")
 DAMAGED = (1.0, 1.0, 1.0, 1.0, 0.85, 1.0)

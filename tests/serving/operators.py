@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from envs.core.site import Site
-from serving.events import SiteChange
+from serving.core.events import SiteChange
 from serving.tick.sites import SiteService
 from tests.serving.plants import app_of, body_of, tick_of
 

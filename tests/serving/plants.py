@@ -23,9 +23,9 @@ from serving.charge.seat import Seat
 from serving.charge.standing import Standing
 from serving.charge.state import StateStore
 from serving.config import SiteSettings
+from serving.core.wire import example_tick
 from serving.gateway import Gateway
 from serving.tick.sites import SiteService
-from serving.wire import example_tick
 
 GRID = "intersections/grid2x2"
 

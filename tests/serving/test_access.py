@@ -20,8 +20,8 @@ from serving.access.entry import BEARER, Access
 from serving.access.keys import KeyFile, create_key, load_keys, revoke_key
 from serving.access.limits import Buckets
 from serving.access.principal import ANYBODY, AccessSettings, Grant, Role
-from serving.json_depth import too_deep
-from serving.refusals import Limited, Unauthenticated
+from serving.core.json_depth import too_deep
+from serving.core.refusals import Limited, Unauthenticated
 
 DRAINAGE = Grant(role=Role.ACT, system="drainage", site="estuary")
 

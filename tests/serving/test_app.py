@@ -21,13 +21,13 @@ from pydantic import TypeAdapter
 
 from envs.core.errors import CityloopError, ReadingError
 from envs.core.site import Site
-from serving import description
 from serving.booking.wire import QuoteRequest
-from serving.description import Description
-from serving.forms import read_form
+from serving.core import description
+from serving.core.description import Description
+from serving.core.form import read_form
+from serving.core.wire import MAX_BODY_BYTES, ActAnswer, Health, Refusal, SiteInfo, Systems
 from serving.routes import service as routes
 from serving.routes.bodies import takes
-from serving.wire import MAX_BODY_BYTES, ActAnswer, Health, Refusal, SiteInfo, Systems
 from tests.serving.plants import Stub, app_of, body_of, client_of, service, tick_of, wish
 
 ACT = "/v1/intersections/grid2x2/act"

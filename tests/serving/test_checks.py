@@ -20,9 +20,9 @@ from serving.bench.checks import CASES, bench_checks
 from serving.build import Plan
 from serving.checks import CheckSettings, InputChecks, put_in
 from serving.checks.checks import MOST_LISTED
-from serving.collaborators import Looked
 from serving.config import ServiceConfig
-from serving.wire import Tick, example_tick
+from serving.core.looked import Looked
+from serving.core.wire import Tick, example_tick
 
 SITES = {
     "intersections": "intersections/grid2x2",

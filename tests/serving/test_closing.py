@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from serving.alarms.watch import AlarmWatch
-from serving.closing import close_all
+from serving.core.closing import close_all
 from serving.gateway import Gateway
 from serving.watch.sinks import Sinks
 from tests.serving.plants import grid, service

@@ -21,10 +21,10 @@ from serving.config import ServiceConfig
 from serving.console.evaluations import beside, evaluations_of
 from serving.console.files import FOLDER
 from serving.console.runs import curves_of, runs_of
-from serving.gauges import gauges_of
-from serving.refusals import NotServed, Unprocessable
+from serving.core.gauges import gauges_of
+from serving.core.refusals import NotServed, Unprocessable
+from serving.core.wire import example_tick
 from serving.site_files import load_site
-from serving.wire import example_tick
 from tests.serving.plants import client_of, grid
 
 BASE = "/v1/intersections/grid2x2"

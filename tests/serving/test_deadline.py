@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serving.deadline import Late, Worker
+from serving.core.deadline import Late, Worker
 from tests.serving.audit.written import until
 
 

@@ -22,11 +22,11 @@ from serving.access.keys import create_key
 from serving.access.principal import AccessSettings, Grant, Role
 from serving.app import create_app
 from serving.cluster.ports import free_ports
-from serving.collaborators import Looked
+from serving.core.looked import Looked
+from serving.core.wire import Tick
 from serving.gateway import Gateway
 from serving.watch.metrics import Metrics
 from serving.watch.streams import Streams
-from serving.wire import Tick
 from tests.serving.plants import body_of, client_of, grid, served, service, tick_of
 
 ACT = "/v1/intersections/grid2x2/act"

@@ -10,7 +10,7 @@ import pytest
 from envs.core.registry import get_system, load_scenario
 from envs.core.site import Site
 from serving.charge.overrides import Overrides
-from serving.events import Decision
+from serving.core.events import Decision
 from tests.serving.operators import BASE, HAND, Book, Clock, ask, failing, http, put
 from tests.serving.plants import Stub, body_of, service, tick_of
 

@@ -17,10 +17,10 @@ from serving.access.entry import BEARER, PROTOCOL, Access
 from serving.access.keys import create_key, revoke_key
 from serving.access.principal import AccessSettings, Grant, Role
 from serving.app import create_app
+from serving.core.wire import MAX_BODY_BYTES, ActAnswer
 from serving.gateway import Gateway
 from serving.routes import loop as module
 from serving.watch.metrics import Metrics
-from serving.wire import MAX_BODY_BYTES, ActAnswer
 from tests.serving import plants
 from tests.serving.plants import Stub, body_of, service, tick_of
 

@@ -21,9 +21,9 @@ from envs.core.site import Site
 from serving.app import create_app
 from serving.build import Plan
 from serving.config import ServiceConfig
-from serving.events import CHANGES, Shadowed, SiteChange, Structure
+from serving.core.events import CHANGES, Shadowed, SiteChange, Structure
+from serving.core.wire import example_tick
 from serving.watch.metrics import MAX_REASONS, Metrics
-from serving.wire import example_tick
 from tests.serving.plants import client_of
 from tests.serving.test_streams import change, decision
 

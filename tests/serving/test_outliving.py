@@ -18,7 +18,7 @@ from serving.build import Plan
 from serving.charge.roles import Roles
 from serving.charge.state import StateStore
 from serving.config import ServiceConfig
-from serving.events import SiteChange
+from serving.core.events import SiteChange
 from serving.gateway import Gateway
 from serving.operations import configure
 from serving.tick.sites import SiteService

@@ -17,9 +17,9 @@ from serving.access.principal import AccessSettings, Grant, Principal, Role
 from serving.alarms.watch import AlarmWatch
 from serving.app import create_app
 from serving.cluster.shards import Front
-from serving.events import SiteChange
+from serving.core.events import SiteChange
+from serving.core.refusals import Unauthenticated
 from serving.gateway import Gateway
-from serving.refusals import Unauthenticated
 from tests.serving.operators import BASE, HOME, Book, Clock, ask, failing, http
 from tests.serving.plants import Stub, body_of, service, tick_of
 

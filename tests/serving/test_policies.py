@@ -13,13 +13,13 @@ from envs import CityloopError
 from envs.core.site import Site
 from serving.alarms.rules import SiteRules
 from serving.charge.state import StateStore
-from serving.collaborators import Looked
 from serving.config import SiteConfig
-from serving.events import Decision, Shadowed, SiteChange
+from serving.core.events import Decision, Shadowed, SiteChange
+from serving.core.looked import Looked
+from serving.core.wire import Tick
 from serving.forms import Overridden, OverrideRequest, RoleChange
 from serving.operations import change_roles, put_override, release_override
 from serving.tick.sites import SiteService
-from serving.wire import Tick
 from tests.serving.bundles import bundle, model
 from tests.serving.operators import BASE, Book, ask, change, failing, http
 from tests.serving.plants import GRID, Stub, body_of, service, tick_of, wish

@@ -14,12 +14,12 @@ from envs.core.registry import get_system
 from envs.core.site import Site
 from serving.charge.episodes import Episodes
 from serving.checks.checks import InputChecks
-from serving.events import Decision
+from serving.core.events import Decision
+from serving.core.refusals import Busy, Conflict
+from serving.core.wire import Tick, parse_tick
 from serving.forms import OverrideRequest
 from serving.operations import put_override
-from serving.refusals import Busy, Conflict
 from serving.tick.repeats import KEPT
-from serving.wire import Tick, parse_tick
 from tests.serving.operators import Book
 from tests.serving.plants import Stub, body_of, service, tick_of
 

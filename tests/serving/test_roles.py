@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serving.charge.roles import REMEMBERED, Roles
-from serving.refusals import Conflict
+from serving.core.refusals import Conflict
 from tests.serving.plants import grid
 
 

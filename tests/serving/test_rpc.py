@@ -24,6 +24,7 @@ from serving.access.principal import AccessSettings, Grant, Role
 from serving.cluster.joined import JoinedEvents
 from serving.cluster.replica import Replica
 from serving.cluster.shards import Front
+from serving.core.wire import example_tick, parse_tick
 from serving.gateway import Gateway
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc import service as module
@@ -31,7 +32,6 @@ from serving.rpc.cityloop_pb2_grpc import CityloopStub, add_CityloopServicer_to_
 from serving.rpc.messages import body_of
 from serving.rpc.service import Rpc
 from serving.watch.streams import Frame, Streams
-from serving.wire import example_tick, parse_tick
 from tests.serving.plants import service, tick_of
 from tests.serving.test_joined import Source
 

@@ -15,9 +15,9 @@ from serving.charge.crew import Crew
 from serving.charge.roles import Roles
 from serving.charge.seat import Seat
 from serving.config import SiteConfig
+from serving.core.refusals import Conflict
 from serving.forms import RoleChange
 from serving.operations import change_roles
-from serving.refusals import Conflict
 from serving.tick.sites import SiteService
 from tests.serving.plants import GRID, Stub, service
 

@@ -12,8 +12,8 @@ import pytest
 from serving.access.principal import ANYBODY
 from serving.alarms.book import Alarm
 from serving.cluster.shards import SILENT, Front, merge_expositions, shards_of
+from serving.core.refusals import Busy, NotServed
 from serving.gateway import Gateway
-from serving.refusals import Busy, NotServed
 from tests.serving.sharded import three
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from envs.core.errors import CityloopError
 from serving.alarms.book import Alarm
-from serving.events import Decision, Shadowed, SiteChange
-from serving.refusals import Busy
+from serving.core.events import Decision, Shadowed, SiteChange
+from serving.core.refusals import Busy
 from serving.watch import streams as module
 from serving.watch.streams import Streams, Subscription
 

@@ -14,7 +14,7 @@ from envs.core.errors import CityloopError
 from serving.app import create_app
 from serving.build import Plan
 from serving.config import ServiceConfig
-from serving.events import Decision
+from serving.core.events import Decision
 from serving.gateway import Gateway
 from tests.serving.audit.written import until
 from tests.serving.motions import DAMAGED, PLACE, decisions

@@ -18,7 +18,7 @@ from jwt.algorithms import get_default_algorithms
 from envs.core.errors import CityloopError
 from serving.access.entry import Access
 from serving.access.principal import AccessSettings, JwtSettings, Role
-from serving.refusals import Unauthenticated
+from serving.core.refusals import Unauthenticated
 from tests.serving.test_access import Clock, bearer
 
 SECRET = b"0123456789abcdef0123456789abcdef"

@@ -13,7 +13,7 @@ from agents.policy import Policy
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from serving.checks import InputChecks
-from serving.wire import Tick
+from serving.core.wire import Tick
 from tests.serving.bundles import bundle
 from training.calibrate import Noted, _alarms, _all_seeds, _fit, _limits, calibrate
 

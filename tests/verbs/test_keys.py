@@ -10,7 +10,7 @@ import pytest
 import cityloop
 from serving.access.entry import Access
 from serving.access.principal import AccessSettings, Role
-from serving.refusals import Unauthenticated
+from serving.core.refusals import Unauthenticated
 
 
 def call(*words: str) -> int:

@@ -16,7 +16,7 @@ from envs.core.readings import Readings
 from envs.core.registry import get_system, load_scenario
 from serving.alarms.rules import GUARDED_TICKS, RAISE_TICKS, RETURN_S, RETURN_TICKS, SiteRules
 from serving.alarms.watch import AlarmWatch
-from serving.events import Decision, SiteChange, Structure
+from serving.core.events import Decision, SiteChange, Structure
 from tests.serving.operators import Clock
 
 DECISION = Decision(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from serving.events import Decision, Shadowed, SiteChange
+from serving.core.events import Decision, Shadowed, SiteChange
 
 DECISION = Decision(
     system="intersections",

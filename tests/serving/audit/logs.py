@@ -9,7 +9,7 @@ from typing import Any
 from envs.core.site import Site
 from serving.audit import AuditLog
 from serving.audit.replay import Replay, replay
-from serving.events import Sink
+from serving.core.events import Sink
 from serving.tick.sites import SiteService
 from tests.serving.plants import service
 

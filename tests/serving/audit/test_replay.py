@@ -23,8 +23,8 @@ from serving.audit.query import Wanted
 from serving.audit.replay import replay
 from serving.audit.verify import verify
 from serving.checks import CheckSettings, InputChecks
-from serving.collaborators import Looked
-from serving.events import Event, Shadowed
+from serving.core.events import Event, Shadowed
+from serving.core.looked import Looked
 from serving.forms import RoleChange
 from serving.operations import change_roles
 from tests.serving.audit.logs import Logged, all_reproduced, run

@@ -21,7 +21,7 @@ from serving.booking.zones import WHO, Zones
 from serving.build import Plan
 from serving.checks import CheckSettings, InputChecks
 from serving.config import ServiceConfig, SiteConfig
-from serving.events import Decision
+from serving.core.events import Decision
 from serving.tick.sites import SiteService
 from tests.envs.transit.own import write
 from tests.envs.transit.small import three_zones

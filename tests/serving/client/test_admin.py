@@ -11,7 +11,7 @@ import pytest
 import cityloop
 from serving.client.admin import KEY
 from serving.cluster.ports import free_ports
-from serving.refusals import Busy
+from serving.core.refusals import Busy
 from tests.serving.plants import app_of, grid, served, service
 
 

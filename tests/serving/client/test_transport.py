@@ -27,7 +27,7 @@ from serving.client.transport import (
     SocketTransport,
     Unreachable,
 )
-from serving.deadline import Late
+from serving.core.deadline import Late
 
 
 def answer(tick: int) -> str:

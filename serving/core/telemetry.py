@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.forms import Form
+from serving.core.form import Form
 
 MOST_THINGS = 2000
 Name = Annotated[str, Field(max_length=100)]

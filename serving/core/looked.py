@@ -1,22 +1,15 @@
-"""Interfaces of a service's optional parts: input checks of readings, and the audit log.
-
-The gateway knows them by these few methods alone.
-"""
+"""What the input checks make of a tick, and the interface by which others know them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from agents.envelope import Envelope
 from envs.core.readings import Readings
 from envs.core.world import Observation
-from serving.events import Sink
-from serving.wire import Tick
-
-if TYPE_CHECKING:
-    from serving.audit.query import Wanted
+from serving.core.wire import Tick
 
 
 @dataclass(frozen=True)
@@ -61,17 +54,4 @@ class Checks(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """The present state of the sensors, as plain data."""
-        ...
-
-
-class Trail(Sink, Protocol):
-    """The audit log: a sink that can be asked."""
-
-    @property
-    def degraded(self) -> str | None:
-        """Reason why it cannot write; None if it can."""
-        ...
-
-    def recent(self, wanted: Wanted, limit: int = 100) -> list[dict[str, Any]]:
-        """The last entries that match, at most ``limit``, oldest first."""
         ...

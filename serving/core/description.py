@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from envs.core.registry import System
 from envs.core.site import Site
-from serving.wire import CommandRange, InCharge, SiteInfo, answer_schema, example_tick, request_schema
+from serving.core.wire import CommandRange, InCharge, SiteInfo, answer_schema, example_tick, request_schema
 
 Made = TypeVar("Made")
 

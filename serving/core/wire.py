@@ -21,8 +21,8 @@ from envs.core.errors import ReadingError
 from envs.core.readings import Readings
 from envs.core.registry import System, get_system
 from envs.core.site import Site
-from serving.json_depth import MAX_DEPTH, too_deep
-from serving.refusals import brief
+from serving.core.json_depth import MAX_DEPTH, too_deep
+from serving.core.refusals import brief
 
 MAX_BODY_BYTES = 1 << 20
 """Longest body that is read; a tick of a hundred junctions has about 30 kB."""
