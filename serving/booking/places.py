@@ -38,6 +38,7 @@ class Places:
         self.site, self.walk_m = site, walk_m
         self._index = {node.id: k for k, node in enumerate(site.nodes)}
         self._at = np.array([(node.x_m, node.y_m) for node in site.nodes])
+        self._wide_m = max(np.hypot(*np.ptp(self._at, axis=0)), 1000.0)
         stops = np.array([node.stop for node in site.nodes])
         open_ = stops & there_and_back(np.isfinite(site.matrices.free_s), stops)
         self._stops = np.flatnonzero(open_ if open_.any() else stops)
@@ -54,8 +55,16 @@ class Places:
         return self._index[name]
 
     def nearest(self, x_m: float, y_m: float, among: np.ndarray) -> int:
-        """The corner nearest to a point, among those given, bool ``(nodes,)``."""
-        return int(np.where(among, np.hypot(*(self._at - (x_m, y_m)).T), np.inf).argmin())
+        """The corner nearest to a point, among those given, bool ``(nodes,)``.
+
+        Raises:
+            Unfit: if the point is farther from every corner than the network is wide.
+        """
+        away = np.hypot(*(self._at - (x_m, y_m)).T)
+        if away.min() > self._wide_m:
+            near = "give metres, as the site's scene has them"
+            raise Unfit("x_m, y_m", [x_m, y_m], f"it is {away.min() / 1000:.0f} km from the nearest corner: {near}")
+        return int(np.where(among, away, np.inf).argmin())
 
     def around(self, node: int) -> np.ndarray:
         """Corners in the streets of a vehicle that is stationed at a node, without dead ends; bool ``(nodes,)``."""

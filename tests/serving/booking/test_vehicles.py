@@ -202,6 +202,19 @@ def test_a_place_that_counts_for_nothing_is_refused(client: Client, kind: str, p
     assert f"{kind} says nothing of a place" in refused.json()["error"]["mend"]
 
 
+@pytest.mark.parametrize("kind", ["position", "breakdown", "back"])
+def test_a_place_far_from_the_network_is_refused(client: Client, kind: str) -> None:
+    """Degrees or another town's metres were taken as the nearest corner."""
+    if kind == "back":
+        client.event(30.0, "red", "breakdown", corner="1")
+    before = client.get("vehicles/red").json()
+    refused = client.event(60.0, "red", kind, x_m=456_789.0, y_m=1_234_567.0)
+    assert refusal(refused) == (422, "x_m, y_m", [456_789.0, 1_234_567.0])
+    assert "km from the nearest corner: give metres" in refused.json()["error"]["mend"]
+    after = client.get("vehicles/red").json()
+    assert (after["corner"], after["out_of_service"]) == (before["corner"], before["out_of_service"])
+
+
 def test_a_breakdown_between_shifts_is_of_the_next_shift(tmp_path: Path) -> None:
     fleet = tuple(hours_of(vehicle, begins="09:00", ends="12:00") for vehicle in VEHICLES)
     opens = 3600.0
