@@ -28,6 +28,9 @@ from training.tracking import RUNS, free_path, refuse_taken, stamp, versions
 
 LOGGER = logging.getLogger(__name__)
 
+ALIKE = 0.01
+"""Spread of a controller's values over the seeds, as a share of their mean, below which seeds hardly matter."""
+
 
 def evaluate(
     scenario: str | Scenario,
@@ -131,6 +134,14 @@ def _evaluation(
     names, kept = _valid(loop, rows, len(seeds))
     kpi = system.headline(loop.scenario)
     values = {name: [rows[name][k][kpi] for k in kept] for name in names}
+    if len(kept) > 1 and all(np.ptp(mine) < ALIKE * abs(np.mean(mine)) for mine in values.values()):
+        LOGGER.warning(
+            "%s: %s is about the same on all %d seeds, under every controller, as where one recorded event is played: "
+            "the intervals tell nothing of other events",
+            loop.scenario.ref,
+            kpi,
+            len(kept),
+        )
     first, *others = names
     negligible = system.negligible if kpi == system.kpi else 0.0
     return Evaluation(
