@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.console.conftest import TENSORBOARD, City
-from tests.serving.test_console_routes import evaluation
+from tests.serving.console.test_routes import evaluation
 
 
 def test_two_policies_are_set_side_by_side_on_the_same_seeds(city: City, visit: Any) -> None:

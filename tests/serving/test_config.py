@@ -21,7 +21,7 @@ from serving.cluster.ports import free_ports
 from serving.config import ServiceConfig
 from serving.run import _starting, announce
 from tests.serving.plants import service
-from tests.serving.test_logs import Disk
+from tests.serving.watch.test_logs import Disk
 
 SITE = "intersections/grid2x2"
 

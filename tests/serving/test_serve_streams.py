@@ -19,8 +19,8 @@ from serving.access.principal import Grant, Role
 from serving.cluster.ports import free_ports
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.cityloop_pb2_grpc import CityloopStub
+from tests.serving.rpc.test_rpc import columns_of
 from tests.serving.running import LOOPBACK, Running, listeners, started
-from tests.serving.test_rpc import columns_of
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from envs.core.errors import CityloopError
 from serving.access.entry import Access
 from serving.access.principal import AccessSettings, JwtSettings, Role
 from serving.core.refusals import Unauthenticated
-from tests.serving.test_access import Clock, bearer
+from tests.serving.access.test_access import Clock, bearer
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 CLAIMS: dict[str, Any] = {

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from serving.access.keys import create_key
 from serving.access.principal import Grant, Role
 from serving.watch.logs import ROOT, LogSink, Receiver, Sender, configure, formatter, keep_to_the_end, redact
-from tests.serving.test_streams import alarm, change, decision
+from tests.serving.watch.test_streams import alarm, change, decision
 
 TOKEN = "cl_0123456789abcdef_" + "x" * 43
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"

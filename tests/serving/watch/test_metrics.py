@@ -25,9 +25,9 @@ from serving.core.events import CHANGES, Shadowed, SiteChange, Structure
 from serving.core.wire import example_tick
 from serving.watch.metrics import MAX_REASONS, Metrics
 from tests.serving.plants import client_of
-from tests.serving.test_streams import change, decision
+from tests.serving.watch.test_streams import change, decision
 
-DASHBOARDS = Path(__file__).parents[2] / "serving" / "watch" / "dashboards"
+DASHBOARDS = Path(__file__).parents[3] / "serving" / "watch" / "dashboards"
 AT = {"system": "drainage", "site": "estuary"}
 
 

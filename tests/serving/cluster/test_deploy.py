@@ -24,7 +24,7 @@ from serving.run import _next
 from tests.serving.plants import GRID
 from tests.serving.sharded import config, three
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_file_for_serve_deploy_is_taken_by_ray_serve_and_stays_on_loopback(tmp_path: Path) -> None:

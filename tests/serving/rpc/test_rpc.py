@@ -32,13 +32,13 @@ from serving.rpc.cityloop_pb2_grpc import CityloopStub, add_CityloopServicer_to_
 from serving.rpc.messages import body_of
 from serving.rpc.service import Rpc
 from serving.watch.streams import Frame, Streams
+from tests.serving.cluster.test_joined import Source
 from tests.serving.plants import service, tick_of
-from tests.serving.test_joined import Source
 
 pytestmark = pytest.mark.anyio
 
 HERE = {"system": "intersections", "site": "grid2x2"}
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
