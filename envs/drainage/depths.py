@@ -16,7 +16,7 @@ SURCHARGE_AT = {"TABULAR": 6, JUNCTION: 5} | dict.fromkeys(
 """Shape → which word of the row is the depth of surcharge."""
 
 DIVIDER_DEPTH_AT = {"OVERFLOW": 4, "CUTOFF": 5, "TABULAR": 5, "WEIR": 7}
-"""Type of divider → which word of its row is its depth; depths at the start and of surcharge follow."""
+"""Type of divider → which word of its row is its depth; depths at the start and of surcharge follow, and an area."""
 
 DYNAMIC = ("DYNWAVE", "DW")
 """SWMM's words for dynamic wave routing; it is the default."""
@@ -50,22 +50,25 @@ def tank_rows(inp: Inp, starts: Set[str]) -> tuple[dict[str, list[str]], list[st
     Outfalls are in neither.
     """
     others = {row[0]: row for row in inp.rows("JUNCTIONS")} | {row[0]: _divider(row) for row in inp.rows("DIVIDERS")}
-    crowns = _crowns(inp)
+    crowns, ponding = _crowns(inp), inp.options.get("ALLOW_PONDING", "").upper() == "YES"
     tanks = {row[0]: _storage(row, crowns.get(row[0], 0.0)) for row in inp.rows("STORAGE")}
-    tanks |= {node: _junction(row, crowns.get(node, 0.0)) for node, row in others.items() if node in starts}
+    tanks |= {node: _junction(row, crowns.get(node, 0.0), ponding) for node, row in others.items() if node in starts}
     return tanks, [name for name in others if name not in tanks]
 
 
-def _junction(row: list[str], crown: float) -> list[str]:
-    """A node that a gate draws from, as if it were a tank: name, invert, depth, and depth of surcharge last."""
-    depth = max(_number(row, 2), crown)
-    return [row[0], row[1], str(depth), "0", JUNCTION, row[4] if len(row) > 4 else "0"]
+def _junction(row: list[str], crown: float, ponding: bool) -> list[str]:
+    """A node that a gate draws from, as if it were a tank: name, invert, depth, and depth of surcharge last.
+
+    Where water may pond on an area of its own, SWMM knows no surcharge: it ponds from the full depth on.
+    """
+    depth, ponds = max(_number(row, 2), crown), ponding and _number(row, 5) > 0
+    return [row[0], row[1], str(depth), "0", JUNCTION, "0" if ponds or len(row) < 5 else row[4]]
 
 
 def _divider(row: list[str]) -> list[str]:
     """A divider's row as if it were a junction's."""
     at = DIVIDER_DEPTH_AT.get(row[3].upper(), len(row)) if len(row) > 3 else len(row)
-    return [*row[:2], *row[at : at + 3]]
+    return [*row[:2], *row[at : at + 4]]
 
 
 def _storage(row: list[str], crown: float) -> list[str]:
