@@ -60,7 +60,7 @@ PLAN_S = 900.0
 """Part of the episode that the picture of each agent's choices shows."""
 
 PLAN_AGENTS = 60
-"""How many agents it shows at most: a picture of hundreds is too high to be drawn."""
+"""How many agents it shows at most, and `courses` panels: a picture of hundreds is too high to be drawn."""
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -293,20 +293,25 @@ def plans(evaluation: Evaluation, agents: tuple[str, ...], column: str) -> Figur
 def courses(evaluation: Evaluation, names: tuple[str, ...], column: str) -> Figure:
     """A reading over time on the first seed: one panel per identifier, one line per controller.
 
+    If there are many identifiers, only the first are shown, as the title says.
+
     Args:
         evaluation: the evaluation.
         names: identifiers along the reading's axis, in order.
         column: the reading, e.g. ``depth_m``.
     """
     episodes = [episode for episode in evaluation.episodes if episode.seed == evaluation.seeds[0]]
+    whose = f", the first {PLAN_AGENTS} of {len(names)}" if len(names) > PLAN_AGENTS else ""
+    names = names[:PLAN_AGENTS]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, max(1.3 * len(names) + 1.0, 2.6)), layout="constrained")
         panels = figure.subplots(max(len(names), 1), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         by_name = {played.controller: played for played in episodes}
-        for name, colour in _distinct_curves({name: one.drawn[column] for name, one in by_name.items()}, evaluation):
+        curves = {name: played.drawn[column][:, : len(names)] for name, played in by_name.items()}
+        for name, colour in _distinct_curves(curves, evaluation):
             since, unit = _since(by_name[name].time_s)
             for k, axes in enumerate(panels[: len(names)]):
-                axes.plot(since, by_name[name].drawn[column][:, k], color=colour, lw=1.2)
+                axes.plot(since, curves[name][:, k], color=colour, lw=1.2)
         for name, axes in zip(names, panels, strict=False):
             axes.set_title(_clip(name), size=9)
             _from_zero(axes)
@@ -314,7 +319,9 @@ def courses(evaluation: Evaluation, names: tuple[str, ...], column: str) -> Figu
             axes.grid(color="0.92")
         panels[-1].set_xlabel(f"time since the start ({unit})")
         figure.supylabel(label(column), size=10)
-        figure.suptitle(f"{evaluation.scenario}: {label(column)}, seed {evaluation.seeds[0]}", size=11, weight="bold")
+        figure.suptitle(
+            f"{evaluation.scenario}: {label(column)}{whose}, seed {evaluation.seeds[0]}", size=11, weight="bold"
+        )
         _legend(figure, evaluation, panels)
     return figure
 

@@ -31,6 +31,6 @@ def cross_check(site: DrainageSite, readings: Readings) -> None:
     """
     for k, tank in enumerate(site.tanks):
         depth = readings["depth_m"][k]
-        if depth > 10.0 * (tank.full_m + 1.0):  # nodes may be surcharged
+        if depth > 10.0 * (tank.full_m + 1.0) + tank.surcharge_m:  # nodes may be surcharged
             where = f"readings.depth_m[{k}] (tank {tank.id})"
             raise ReadingError(where, float(depth), f"the tank is {tank.full_m:g} m deep; check the sensor's scale")

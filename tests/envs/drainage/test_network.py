@@ -11,10 +11,12 @@ import pytest
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from envs.core.errors import ReadingError
 from envs.drainage import scenarios
 from envs.drainage.conditions import conditions
 from envs.drainage.inp import Inp
 from envs.drainage.network import load_site
+from envs.drainage.readings import cross_check
 from envs.drainage.reservoirs import reservoirs
 from envs.drainage.scene import make_scene
 from tests.envs.drainage.small import NETWORK
@@ -182,6 +184,38 @@ def test_nodes_under_pressure_overflow_later(folder):
     assert texts[0] == [("medium", "J is under pressure (3.50 of 3.00 m)")]
     assert texts[1] == [("high", "J is full (15.00 m): it overflows")]
     assert texts[2] == [("high", "T is full (3.00 m): it overflows"), ("medium", "J is nearly full (2.90 of 3.00 m)")]
+
+
+@pytest.mark.parametrize(("area", "option", "over"), [(500, "YES", 3), (0, "YES", 5), (500, "NO", 5)])
+def test_water_ponds_on_a_node_from_its_full_depth_on_whatever_its_surcharge(folder, area, option, over):
+    """As in SWMM: 899 m³ ponded on a node of 3 m, and for want of 2 m more nobody was told that it overflows."""
+    small(folder, "J 7 3 0 0 0\n", f"J 7 3 0 2 {area}\n")
+    text = (folder / "own.inp").read_text().replace("[OPTIONS]", f"[OPTIONS]\nALLOW_PONDING {option}")
+    text = text.replace("S R T 30", "S R J 30").replace("C CIRCULAR 1", "C CIRCULAR 0.1").replace("H T SP", "H J SP")
+    (folder / "own.inp").write_text(text)
+    loop = make_loop(str(folder / "own.yaml"))
+    place = [tank.id for tank in loop.site.tanks].index("J")
+    try:
+        loop.reset(0)
+        while loop.readings["depth_m"][place] < 3.05:
+            loop.step(np.zeros((2, 1)))
+        assert loop.world.truth["controllable_m3"] > 0
+        assert any("it overflows" in found.text for found in conditions(loop.site, loop.readings))
+        assert loop.site.tanks[place].over_m == pytest.approx(over, abs=0.002)
+    finally:
+        loop.close()
+
+
+def test_a_sealed_node_may_be_under_as_much_pressure_as_its_surcharge(folder):
+    """A force main of 0.3 m, sealed for 150 m, stood under 40 m of water, and its ticks were refused."""
+    small(folder, "J 7 3 0 0 0\n", "J 7 0 0 150 0\n")
+    text = (folder / "own.inp").read_text().replace("C CIRCULAR 1", "C FORCE_MAIN 0.3").replace("H T SP", "H J SP")
+    (folder / "own.inp").write_text(text)
+    site = load_site(load_scenario(folder / "own.yaml"))
+    readings = {"depth_m": np.array([55.0 if tank.id == "J" else 1.0 for tank in site.tanks])}
+    cross_check(site, readings)
+    with pytest.raises(ReadingError, match=r"tank T"):
+        cross_check(site, {"depth_m": np.full(2, 55.0)})
 
 
 @pytest.mark.parametrize(
