@@ -23,7 +23,7 @@ from envs.core.loop import ControlLoop
 from envs.core.scenario import Scenario, Split
 from envs.core.statistics import compare, seed_ratios, summarise
 from training.episodes import Episode, EpisodeTask, Progress, run_episodes
-from training.evaluation import Evaluation, Result
+from training.evaluation import Evaluation, Result, UnwrittenError
 from training.tracking import RUNS, free_path, refuse_taken, stamp, versions
 
 LOGGER = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ def evaluate(
 
     Raises:
         CityloopError: if an argument cannot be used, before any episode starts; or if an episode fails.
+        UnwrittenError: with the evaluation, if ``out`` cannot be written, e.g. because the disk is full.
     """
     with closing(make_loop(scenario, **settings)) as loop:
         place = loop.scenario
@@ -78,8 +79,11 @@ def evaluate(
 
             if out is None:  # an evaluation that began in the same second may have taken the path
                 folder = free_path(folder.parent, folder.name)
+            try:
+                write(replace(evaluation, out=folder), loop, folder)
+            except OSError as error:
+                raise UnwrittenError(evaluation, folder, error.strerror or str(error)) from error
             evaluation = replace(evaluation, out=folder)
-            write(evaluation, loop, folder)
         return evaluation
 
 
