@@ -12,8 +12,9 @@ from envs import load_scenario
 from tests.verbs.calls import GRID, call, command
 
 
-def test_evaluate_end_to_end(tmp_path):
-    """In a process of its own, as from a shell."""
+def test_evaluate_end_to_end(tmp_path, monkeypatch):
+    """In a process of its own, as from a cell of a notebook, whose way to draw is not installed here."""
+    monkeypatch.setenv("MPLBACKEND", "module://nowhere.backend_inline")
     words = ("evaluate", GRID, "-c", "max-pressure", "-c", "fixed", "--seeds", "2", "--set", "duration_s=60")
     done = command(*words, "--json", cwd=tmp_path)
     content = json.loads(done.stdout)
