@@ -58,7 +58,7 @@ def evaluate(
 
     Raises:
         CityloopError: if an argument cannot be used, before any episode starts; or if an episode fails.
-        UnwrittenError: with the evaluation, if ``out`` cannot be written, e.g. because the disk is full.
+        UnwrittenError: with the evaluation, if ``out`` cannot be written, e.g. because the disk is full or it was taken.
     """
     with closing(make_loop(scenario, **settings)) as loop:
         place = loop.scenario
@@ -81,8 +81,9 @@ def evaluate(
                 folder = free_path(folder.parent, folder.name)
             try:
                 write(replace(evaluation, out=folder), loop, folder)
-            except OSError as error:
-                raise UnwrittenError(evaluation, folder, error.strerror or str(error)) from error
+            except (OSError, CityloopError) as error:  # CityloopError: another evaluation has taken the folder meanwhile
+                why = error.strerror if isinstance(error, OSError) else None
+                raise UnwrittenError(evaluation, folder, why or str(error)) from error
             evaluation = replace(evaluation, out=folder)
         return evaluation
 
