@@ -94,6 +94,11 @@ def _names(controllers: Sequence[str | Path]) -> list[str]:
     for each in controllers:
         if not isinstance(each, (str, Path)):
             raise CityloopError(f"a controller is {each!r}: name where its code stands, as FILE.py:NAME or MODULE:NAME")
+        if str(each).startswith("__main__:"):
+            raise CityloopError(
+                f"a controller is {str(each)!r}, and episodes run in processes that do not know what a notebook or this "
+                "script defines: put it in a file, and give FILE.py:NAME"
+            )
     names = list(dict.fromkeys(str(each) for each in controllers))
     if not names:
         raise CityloopError("no controller is given: name at least one with -c, e.g. -c actuated")

@@ -187,6 +187,7 @@ def test_results_outlive_a_folder_that_was_taken_meanwhile(tmp_path, monkeypatch
     ("given", "said"),
     [
         ({"controllers": "fixed"}, "controllers is 'fixed': give a list"),
+        ({"controllers": ["__main__:Mine"]}, "a notebook or this script defines: put it in a file"),
         ({"controllers": [Path("nowhere/policy")]}, "policy.json cannot be read"),
         ({"seeds": 1.5}, "seeds is 1.5: give how many, or a list of whole numbers"),
         ({"seeds": "3"}, "seeds is '3': give how many"),
