@@ -58,7 +58,7 @@ def evaluate(
 
     Raises:
         CityloopError: if an argument cannot be used, before any episode starts; or if an episode fails.
-        UnwrittenError: with the evaluation, if ``out`` cannot be written, e.g. because the disk is full or it was taken.
+        UnwrittenError: with the evaluation, if ``out`` cannot be written, e.g. because the disk is full.
     """
     with closing(make_loop(scenario, **settings)) as loop:
         place = loop.scenario
@@ -81,7 +81,7 @@ def evaluate(
                 folder = free_path(folder.parent, folder.name)
             try:
                 write(replace(evaluation, out=folder), loop, folder)
-            except (OSError, CityloopError) as error:  # CityloopError: another evaluation has taken the folder meanwhile
+            except (OSError, CityloopError) as error:  # CityloopError: it was taken meanwhile
                 why = error.strerror if isinstance(error, OSError) else None
                 raise UnwrittenError(evaluation, folder, why or str(error)) from error
             evaluation = replace(evaluation, out=folder)
@@ -96,8 +96,8 @@ def _names(controllers: Sequence[str | Path]) -> list[str]:
             raise CityloopError(f"a controller is {each!r}: name where its code stands, as FILE.py:NAME or MODULE:NAME")
         if str(each).startswith("__main__:"):
             raise CityloopError(
-                f"a controller is {str(each)!r}, and episodes run in processes that do not know what a notebook or this "
-                "script defines: put it in a file, and give FILE.py:NAME"
+                f"a controller is {str(each)!r}, and episodes run in processes that do not know what a notebook or "
+                "this script defines: put it in a file, and give FILE.py:NAME"
             )
     names = list(dict.fromkeys(str(each) for each in controllers))
     if not names:

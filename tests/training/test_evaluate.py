@@ -177,7 +177,7 @@ def test_results_outlive_a_folder_that_was_taken_meanwhile(tmp_path, monkeypatch
 
     monkeypatch.setattr(MODULE, "run_episodes", meanwhile)
     place = load_scenario("dampers/jansen", duration_s=1.0)
-    with pytest.raises(UnwrittenError, match="results cannot be written to .*out exists already") as raised:
+    with pytest.raises(UnwrittenError, match=r"results cannot be written to .*out exists already") as raised:
         evaluate(place, ["passive-on"], seeds=1, processes=1, out=tmp_path / "out")
     assert raised.value.evaluation.controllers["passive-on"].rows
     assert raised.value.evaluation.out is None
