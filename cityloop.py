@@ -162,6 +162,7 @@ for title, members in EXAMPLES.items():
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     open_streams()
+    os.environ["MPLBACKEND"] = "agg"  # pictures are files; a notebook names a backend that may be missing here
     app(args=json_option(sys.argv[1:] if arguments is None else arguments), prog_name="cityloop")
 
 

@@ -81,6 +81,7 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | 
 
     Raises:
         CityloopError: see `check_target`.
+        OSError: naming the folder, if it cannot be written, e.g. because the disk is full; an older bundle remains.
     """
     folder = folder.absolute()
     check_target(folder)
@@ -100,6 +101,9 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | 
             if (folder / name).is_file():
                 shutil.copy2(folder / name, new)
         replace_folder(folder, new)
+    except OSError as error:
+        error.filename = str(folder)  # a full disk names no file
+        raise
     finally:
         shutil.rmtree(work)
     if signed:

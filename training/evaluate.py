@@ -23,7 +23,7 @@ from envs.core.loop import ControlLoop
 from envs.core.scenario import Scenario, Split
 from envs.core.statistics import compare, seed_ratios, summarise
 from training.episodes import Episode, EpisodeTask, Progress, run_episodes
-from training.evaluation import Evaluation, Result
+from training.evaluation import Evaluation, Result, UnwrittenError
 from training.tracking import RUNS, free_path, refuse_taken, stamp, versions
 
 LOGGER = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ def evaluate(
 
     Raises:
         CityloopError: if an argument cannot be used, before any episode starts; or if an episode fails.
+        UnwrittenError: with the evaluation, if ``out`` cannot be written, e.g. because the disk is full.
     """
     with closing(make_loop(scenario, **settings)) as loop:
         place = loop.scenario
@@ -81,8 +82,12 @@ def evaluate(
 
             if out is None:  # an evaluation that began in the same second may have taken the path
                 folder = free_path(folder.parent, folder.name)
+            try:
+                write(replace(evaluation, out=folder), loop, folder)
+            except (OSError, CityloopError) as error:  # CityloopError: it was taken meanwhile
+                why = error.strerror if isinstance(error, OSError) else None
+                raise UnwrittenError(evaluation, folder, why or str(error)) from error
             evaluation = replace(evaluation, out=folder)
-            write(evaluation, loop, folder)
         return evaluation
 
 
@@ -92,6 +97,11 @@ def _names(controllers: Sequence[str | Path]) -> list[str]:
     for each in controllers:
         if not isinstance(each, (str, Path)):
             raise CityloopError(f"a controller is {each!r}: name where its code stands, as FILE.py:NAME or MODULE:NAME")
+        if str(each).startswith("__main__:"):
+            raise CityloopError(
+                f"a controller is {str(each)!r}, and episodes run in processes that do not know what a notebook or "
+                "this script defines: put it in a file, and give FILE.py:NAME"
+            )
     names = list(dict.fromkeys(str(each) for each in controllers))
     if not names:
         raise CityloopError("no controller is given: name at least one with -c, e.g. -c actuated")

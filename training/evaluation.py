@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.core.errors import CityloopError
 from envs.core.scenario import Split
 from envs.core.statistics import Paired, Standing, Summary, stand
 from training.episodes import Episode
@@ -154,3 +155,15 @@ class Evaluation:
             "policy": self.policy,
             "out": None if self.out is None else str(self.out),
         }
+
+
+class UnwrittenError(CityloopError):
+    """An evaluation has ended, and its files cannot be written.
+
+    Attributes:
+        evaluation: its results, which may have taken hours.
+    """
+
+    def __init__(self, evaluation: Evaluation, folder: Path, why: str):
+        self.evaluation = evaluation
+        super().__init__(f"results cannot be written to {folder} ({why}): make room, or give another folder")

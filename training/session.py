@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,31 +45,50 @@ def ray_session(cpus: int, least: int = 0) -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     usual = signal.getsignal(signal.SIGTERM)
+    with tempfile.TemporaryDirectory(prefix="cityloop-ray-", ignore_cleanup_errors=True) as folder:
+        try:
+            with _temporary_folder(folder):
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=False,
+                )
+        except SystemExit:  # how Ray takes SIGTERM while it starts
+            with _stopped_in_order(usual):
+                signal.raise_signal(signal.SIGTERM)
+            raise
+        except Exception as error:  # Ray raises no more specific error
+            said = str(error).strip().rstrip(".") or type(error).__name__
+            raise CityloopError(
+                f"Ray did not start ({said.splitlines()[-1]}): see to memory, to how many processes may run, "
+                "'ulimit -u', and to what else is at work, and try again"
+            ) from None
+        try:
+            with _stopped_in_order(usual):
+                yield
+        finally:
+            with _undisturbed():
+                ray.shutdown()
+
+
+@contextmanager
+def _temporary_folder(folder: str) -> Iterator[None]:
+    """Give the processes that start within this context another temporary folder.
+
+    Ray kills its workers, which then remove nothing that they made there, such as the sockets of their children.
+    """
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = folder
     try:
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-        )
-    except SystemExit:  # how Ray takes SIGTERM while it starts
-        with _stopped_in_order(usual):
-            signal.raise_signal(signal.SIGTERM)
-        raise
-    except Exception as error:  # Ray raises no more specific error
-        said = str(error).strip().rstrip(".") or type(error).__name__
-        raise CityloopError(
-            f"Ray did not start ({said.splitlines()[-1]}): see to memory, to how many processes may run, 'ulimit -u', "
-            "and to what else is at work, and try again"
-        ) from None
-    try:
-        with _stopped_in_order(usual):
-            yield
+        yield
     finally:
-        with _undisturbed():
-            ray.shutdown()
+        if before is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before
 
 
 def _warn_of_few(cpus: int, least: int) -> None:

@@ -210,6 +210,8 @@ def _trial(config: dict[str, Any], scenarios: list[Scenario], folder: Path, comm
     try:
         train(scenarios, out=run, on_progress=on_progress, **settings)
     except CityloopError as error:
+        with suppress(OSError):
+            run.rmdir()  # if it is empty, as the trial was refused before it began
         tune.report({"score": math.inf, "run": str(run), "problem": str(error)})
         return
     best = read_json(run / "best" / "best.json")

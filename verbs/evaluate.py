@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from envs import CityloopError, Scenario, get_system
 from envs.core.files import make_folder
 from envs.core.site import Site
 from envs.transit.scenarios import TransitScenario
-from training.evaluation import Evaluation
+from training.evaluation import Evaluation, UnwrittenError
 from verbs import AsJson, NewFolder, ScenarioRef, Settings, chosen_scenario, scenario_of, variants
 from verbs.tables import evaluation_table, figures_table, periods_table, standings_table
 from verbs.terminal import Output, number, parse_settings, table
@@ -65,7 +66,7 @@ def evaluate(
 
         write_cards(found, places, bundles, proven, output.say)
     if len(found) == 1:
-        output.emit(found[0].to_json())
+        output.emit(_content(found, among=1))
         return
     output.show(standings_table(found))
     pair = get_system(system).trade
@@ -76,7 +77,7 @@ def evaluate(
         assert folder is not None  # every evaluation is saved here
         picture = write_trade(found, pair, folder)
         output.say(f"{pair[1]} against {pair[0]}: {picture}")
-    output.emit({"evaluations": [evaluation.to_json() for evaluation in found]})
+    output.emit(_content(found, among=len(found)))
 
 
 def _check_scenarios(places: Sequence[Scenario]) -> None:
@@ -127,7 +128,11 @@ def _check_card(
 def _evaluations(
     output: Output, places: Sequence[Scenario], out: Path | None, names: Sequence[str], options: dict[str, Any]
 ) -> list[Evaluation]:
-    """Evaluate one scenario after the other under a common progress bar, and show the results."""
+    """Evaluate one scenario after the other under a common progress bar, and show the results.
+
+    Raises:
+        CityloopError: naming the scenario, if there are several, or the folder that cannot be written.
+    """
     found: list[Evaluation] = []
     try:
         with output.quiet(), output.bar("evaluating") as show:
@@ -139,11 +144,34 @@ def _evaluations(
                     show((k + done / total) / len(places), f"{place.label}: {done} of {total} episodes")
 
                 folder = out if out is None or len(places) == 1 else out / place.label
-                found.append(run_episodes(place, names, out=folder, on_progress=on_progress, **options))
+                with _named(place, among=len(places)):
+                    found.append(run_episodes(place, names, out=folder, on_progress=on_progress, **options))
+    except UnwrittenError as error:  # its results are shown, too, and are in the JSON
+        found.append(error.evaluation)
+        output.emit(_content(found, among=len(places)))
+        raise
     finally:  # also before an error or an interruption, which may come hours after the first of them
         for evaluation in found:
             _show(output, evaluation)
     return found
+
+
+@contextmanager
+def _named(place: Scenario, among: int) -> Iterator[None]:
+    """Name a scenario, if it is one of several, in an error in its evaluation."""
+    try:
+        yield
+    except CityloopError as error:
+        if among == 1 or isinstance(error, UnwrittenError):  # this names the scenario's folder
+            raise
+        raise CityloopError(f"{place.label}: {error}") from error
+
+
+def _content(found: Sequence[Evaluation], among: int) -> dict[str, Any]:
+    """The verb's JSON: an evaluation, or several of them."""
+    if among == 1:
+        return found[0].to_json()
+    return {"evaluations": [evaluation.to_json() for evaluation in found]}
 
 
 def _show(output: Output, evaluation: Evaluation) -> None:
@@ -152,7 +180,8 @@ def _show(output: Output, evaluation: Evaluation) -> None:
         output.show(periods_table(evaluation))
     if evaluation.policy is not None:
         output.say(f"{POLICY!r} at {evaluation.label}: {evaluation.policy}")
-    output.say(f"rows, plots and TensorBoard events: {evaluation.out}")
+    if evaluation.out is not None:
+        output.say(f"rows, plots and TensorBoard events: {evaluation.out}")
 
 
 def oracle(

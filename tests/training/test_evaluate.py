@@ -20,6 +20,7 @@ from agents import make_controller
 from envs import CityloopError, ControlLoop, get_system, load_scenario
 from training.episodes import run_episodes
 from training.evaluate import evaluate
+from training.evaluation import UnwrittenError
 
 MODULE = import_module("training.evaluate")  # the package's attribute of that name is the function
 CONTROLLERS = ["max-pressure", "fixed", "greedy"]
@@ -168,10 +169,25 @@ def test_two_evaluations_of_one_second_have_folders_of_their_own(tmp_path, monke
     assert evaluate(place, ["passive-on"], seeds=1, processes=1).out == other.with_name("now-2")
 
 
+def test_results_outlive_a_folder_that_was_taken_meanwhile(tmp_path, monkeypatch):
+    def meanwhile(*arguments):
+        found = run_episodes(*arguments)
+        (tmp_path / "out" / "of-another").mkdir(parents=True)
+        return found
+
+    monkeypatch.setattr(MODULE, "run_episodes", meanwhile)
+    place = load_scenario("dampers/jansen", duration_s=1.0)
+    with pytest.raises(UnwrittenError, match=r"results cannot be written to .*out exists already") as raised:
+        evaluate(place, ["passive-on"], seeds=1, processes=1, out=tmp_path / "out")
+    assert raised.value.evaluation.controllers["passive-on"].rows
+    assert raised.value.evaluation.out is None
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"controllers": "fixed"}, "controllers is 'fixed': give a list"),
+        ({"controllers": ["__main__:Mine"]}, "a notebook or this script defines: put it in a file"),
         ({"controllers": [Path("nowhere/policy")]}, "policy.json cannot be read"),
         ({"seeds": 1.5}, "seeds is 1.5: give how many, or a list of whole numbers"),
         ({"seeds": "3"}, "seeds is '3': give how many"),

@@ -1,5 +1,6 @@
 """Ray sessions of a training: the folder of sockets, the error if Ray does not start, and signals."""
 
+import os
 import signal
 import sys
 import tempfile
@@ -20,6 +21,7 @@ def test_ray_keeps_its_sockets_where_their_paths_fit(tmp_path, monkeypatch):
     monkeypatch.setattr(ray, "init", lambda **_: told.append(get_default_system_temp_dir()))
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     for folder in (tmp_path / ("long" * 20), Path("/var/tmp")):
+        folder.mkdir(exist_ok=True)
         monkeypatch.setenv("RAY_TMPDIR", "")  # so that it is as it was afterwards
         monkeypatch.delenv("RAY_TMPDIR")
         monkeypatch.setenv("TMPDIR", str(folder))
@@ -27,6 +29,23 @@ def test_ray_keeps_its_sockets_where_their_paths_fit(tmp_path, monkeypatch):
         with ray_session(cpus=1):
             pass
     assert told == ["/tmp", "/var/tmp"]
+
+
+def test_what_rays_processes_leave_is_removed(tmp_path, monkeypatch):
+    """Ray kills its workers, whose folders of sockets stayed."""
+
+    def begin(**_):
+        (Path(os.environ["TMPDIR"]) / "pymp-of-a-worker").mkdir()
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", begin)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with ray_session(cpus=1):
+        assert os.environ["TMPDIR"] == str(tmp_path)
+        assert list(tmp_path.rglob("pymp-*"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_ray_that_does_not_start_is_one_sentence(monkeypatch):

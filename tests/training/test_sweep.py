@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from envs import CityloopError, load_scenario
 from tests.training.small import SMALL
-from training.sweep import _most, _quiet, _resume_hints, _room, _Watch, read_space, sweep
+from training.sweep import _most, _quiet, _resume_hints, _room, _trial, _Watch, read_space, sweep
 from verbs.train import train
 
 
@@ -83,6 +83,18 @@ def test_a_trial_has_room_for_its_runners(item):
     assert _most(1) == 1
     assert _room({"runners": 2}, runners=0).bundles == [{"CPU": 1.0}] * 3
     assert _room({"epochs": 2}, runners=1).bundles == [{"CPU": 1.0}] * 2
+
+
+def test_a_trial_that_is_refused_leaves_no_folder(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise CityloopError("only is 'nothing.': give a layer")
+
+    told = []
+    monkeypatch.setattr("training.sweep.train", refuse)
+    monkeypatch.setattr("training.sweep.tune.report", told.append)
+    _trial({"only": "nothing."}, [], folder=tmp_path, common={})
+    assert told[0]["problem"] == "only is 'nothing.': give a layer"
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_interruption_is_not_swallowed():

@@ -1,6 +1,8 @@
 """`cityloop evaluate` from the shell to its files: the JSON contract, several scenarios, entries on cards."""
 
+import errno
 import json
+import os
 from textwrap import dedent
 
 import pytest
@@ -10,8 +12,9 @@ from envs import load_scenario
 from tests.verbs.calls import GRID, call, command
 
 
-def test_evaluate_end_to_end(tmp_path):
-    """In a process of its own, as from a shell."""
+def test_evaluate_end_to_end(tmp_path, monkeypatch):
+    """In a process of its own, as from a cell of a notebook, whose way to draw is not installed here."""
+    monkeypatch.setenv("MPLBACKEND", "module://nowhere.backend_inline")
     words = ("evaluate", GRID, "-c", "max-pressure", "-c", "fixed", "--seeds", "2", "--set", "duration_s=60")
     done = command(*words, "--json", cwd=tmp_path)
     content = json.loads(done.stdout)
@@ -70,7 +73,30 @@ def test_what_was_found_is_shown_before_a_later_scenario_fails(tmp_path, monkeyp
     told = capfd.readouterr()
     assert "grid2x2: delay_s on 1 test seed" in told.out
     assert "rows, plots and TensorBoard events: out/grid2x2" in told.out
-    assert "MemoryError" in told.err
+    assert "Error: grid3x3: controller 'mine.py:Small': Small(site) failed: MemoryError" in told.err
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_results_that_a_full_disk_refuses_are_told(tmp_path, monkeypatch, capfd, several):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{tmp_path}/.out.1.0a/rows.csv")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("training.report._write_tables", full)
+    words = ("evaluate", "dampers/dyke", "-c", "passive-on", "--seeds", "1", "--set", "duration_s=1", "-o", "out")
+    words += ("--each", "conditions.delay_ms=0,1") * several
+    assert call(*words) == 2
+    told = capfd.readouterr()
+    folder = "out/dyke" if several else "out"
+    assert "passive-on" in told.out
+    assert "rows, plots" not in told.out
+    assert f"Error: results cannot be written to {folder} (No space left on device): make room" in told.err
+    assert call(*words, "--json") == 2
+    content = json.loads(capfd.readouterr().out)
+    (found,) = content["evaluations"] if several else [content]
+    assert found["controllers"]["passive-on"]["rows"][0]["seed"] == 0
+    assert found["out"] is None
+    assert not [path.name for path in tmp_path.rglob("*") if path.name != "out"]
 
 
 def test_settings_of_a_fleet_are_drawn_against_each_other(tmp_path, monkeypatch, capfd):
