@@ -37,7 +37,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 OPSET = 18
 TOLERANCE = 1e-4
-"""Largest allowed difference of a logit between the torch policy and its export, on random observations."""
+"""Largest allowed difference of a logit between the torch policy and its export, on random observations.
+
+Where a logit is beyond 1, it is a share of it: rounding grows with it."""
 
 PROBES = 64
 """Number of random batches on which an export is checked."""
@@ -159,13 +161,17 @@ def random_parts(policy: PolicyNetwork, shapes: Shapes, rng: np.random.Generator
 
 
 def largest_difference(policy: PolicyNetwork, exported: Policy, shapes: Shapes, probes: int = PROBES) -> float:
-    """The largest difference of a logit between a torch policy and its export, over random observations."""
+    """The largest difference of a logit between a torch policy and its export, over random observations.
+
+    Where a logit is beyond 1, as a share of it.
+    """
     rng, worst = np.random.default_rng(1), 0.0
     for _ in range(probes):
         parts = random_parts(policy, shapes, rng)
         with torch.no_grad():
             wanted = policy({name: torch.from_numpy(part) for name, part in parts.items()}).numpy()
-        worst = max(worst, float(np.abs(exported.logits(parts) - wanted).max()))
+        apart = np.abs(exported.logits(parts) - wanted) / np.maximum(np.abs(wanted), 1.0)
+        worst = max(worst, float(apart.max()))
     return worst
 
 

@@ -65,6 +65,16 @@ def test_export_of_a_network_without_stages_equals_the_policy(tmp_path):
     assert largest_difference(policy, Policy.load(export(folder)), loop.layout.shapes, probes=300) < 1e-4
 
 
+def test_a_policy_with_large_logits_is_exported(tmp_path):
+    """Rounding grows with the logits, so an absolute limit refused such a policy."""
+    folder, policy, _ = run_of(tmp_path, "stages")
+    with torch.no_grad():
+        policy.prior *= 1000.0
+    for place in ("best", "candidates/000020"):
+        write_weights(folder / place / "weights.npz", policy)
+    assert Policy.load(export(folder)).card.system == "intersections"
+
+
 def test_export_makes_the_same_decisions(run, exported):
     _, policy, loop = run
     bundle = Policy.load(exported)
