@@ -118,11 +118,13 @@ class Gateway:
         return standing_of(self.find(system, site))
 
     async def health(self) -> dict[str, Any]:
-        """Whether the service works: sites at which the fallback decides or nothing can be saved or booked, and why;
-        faults of the audit log, and of the files of keys.
+        """Whether the service works: sites at which the fallback decides, or something cannot be saved or booked, and
+        why; faults of the audit log, and of the files of keys.
         """
         sites = {service.ref: service.degraded or "ok" for service in self.all}
         unsaved = [(service.ref, service.unsaved) for service in self.all]
+        if self.alarms is not None:
+            unsaved += [(service.ref, self.alarms.book.fault) for service in self.all]
         for ref, fault in [*unsaved, *((ref, desk.fault) for ref, desk in self._booking())]:
             if fault is not None:
                 sites[ref] = fault if sites.get(ref, "ok") == "ok" else f"{sites[ref]}; {fault}"

@@ -116,6 +116,9 @@ class AlarmBook:
         changed: see `OnChange`.
         first, step: its alarms have the numbers ``first``, ``first + step``, …: no two of several books have one.
         sites: (system, site) of those whose alarms they are; none: all that are in its own file.
+
+    Attributes:
+        fault: reason why its file could not be written; None once it was.
     """
 
     def __init__(
@@ -126,7 +129,8 @@ class AlarmBook:
         step: int = 1,
         sites: Sequence[tuple[str, str]] = (),
     ):
-        self._path, self._changed, self._altered, self._unwritable = path, changed, False, False
+        self._path, self._changed, self._altered = path, changed, False
+        self.fault: str | None = None
         self._sites = list(sites)
         kept = _read(path) if path is None or not sites else _gathered(path, sites)
         self._last, self._first, self._step = kept.last, first, step
@@ -279,14 +283,14 @@ class AlarmBook:
         try:
             write_bytes(self._path, content)
         except OSError as error:
-            if not self._unwritable:
-                why = error.strerror
+            why = error.strerror
+            if self.fault is None:
                 LOGGER.error("alarms: %s cannot be written (%s); they will not outlive this process", self._path, why)  # noqa: TRY400
-            self._altered = self._unwritable = True  # to be tried again
+            self._altered, self.fault = True, f"its alarms cannot be saved ({why})"  # to be tried again
         else:
-            if self._unwritable:
+            if self.fault is not None:
                 LOGGER.warning("alarms: %s can be written again", self._path)
-            self._unwritable = False
+            self.fault = None
 
 
 def _gathered(path: Path, sites: Sequence[tuple[str, str]]) -> _Kept:

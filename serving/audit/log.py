@@ -60,8 +60,13 @@ class _Loss:
 
     why: str
     from_s: float
-    to_s: float = 0.0
+    to_s: float
     lost: Counter[str] = field(default_factory=Counter)
+
+    def add(self, lost: Counter[str], from_s: float, to_s: float) -> None:
+        """Count more."""
+        self.lost += lost
+        self.from_s, self.to_s = min(self.from_s, from_s), max(self.to_s, to_s)
 
 
 @dataclass(frozen=True)
@@ -167,13 +172,28 @@ class AuditLog:
             LOGGER.error("audit log: records are being lost: %s", self.degraded)
 
     def _lose(self, what: Event | _Site | _Bundle) -> None:
-        now = time.time()
-        why = "the log is closed" if self._closed else self._trouble or "more came than could be written"
-        self._loss = self._loss or _Loss(why, now)
+        other = "the log is closed" if self._closed else "more came than could be written"
+        at_s = getattr(what, "at_s", time.time())
+        self._loss = self._loss or _Loss(self._trouble or other, at_s, at_s)
         kind = KINDS.get(type(what), "kept")  # type: ignore[arg-type]
-        self._loss.lost[kind] += 1
-        self._loss.to_s = now
+        self._loss.add(Counter([kind]), at_s, at_s)
         self.lost[kind] += 1
+
+    def _give_up(self, batch: list[_Entry]) -> None:
+        """Count as lost what was not written before the end: a batch, and all that waits behind it."""
+        with suppress(Empty):
+            while True:
+                entry = self._queue.get_nowait()
+                if isinstance(entry, tuple):
+                    batch.append(entry)
+        with self._lock:
+            for what, _ in batch:
+                if not isinstance(what, _Loss):
+                    self._lose(what)
+                elif self._loss is None:
+                    self._loss = what
+                else:
+                    self._loss.add(what.lost, what.from_s, what.to_s)
 
     @property
     def degraded(self) -> str | None:
@@ -234,7 +254,8 @@ class AuditLog:
         self._compressing.put(None)
         self._thread.join(10 * RETRY_S)
         if self._thread.is_alive() or self._waiting:
-            LOGGER.error("audit log: closed with %d records unwritten: %s", self._waiting, self._trouble)
+            why = self._loss.why if self._loss else self._trouble or "the disk does not answer"
+            LOGGER.error("audit log: closed with %d records unwritten: %s", self._waiting, why)
 
     def _work(self) -> None:
         end, failed, synced_s = False, False, time.monotonic()
@@ -247,9 +268,10 @@ class AuditLog:
                 synced_s = now
             for one in told:
                 one.set_result(not failed and not self._writer.unsynced)
-        if self._loss and not failed:
-            self._write([(self._loss, 0)])
-        self._attempt(self._writer.close)
+        if failed:
+            self._give_up(batch)
+        gap = self._items([(self._loss, 0)]) if self._loss else []
+        self._attempt(lambda: self._writer.close(gap))
 
     @property
     def _unsafe(self) -> bool:

@@ -264,8 +264,8 @@ class Writer:
         except OSError as error:  # the chain itself goes on
             self.unanchored = f"anchor {self._anchor} cannot be written ({error.strerror})"
 
-    def close(self) -> None:
-        """End the chain for now. May be called twice.
+    def close(self, items: Sequence[Item] = ()) -> None:
+        """End the chain for now, after some last records. May be called twice.
 
         Raises:
             OSError: if its last record cannot be written.
@@ -273,7 +273,7 @@ class Writer:
         if self._lock < 0:
             return
         try:
-            self.append([("stop", {"at_s": time.time()})])
+            self.append([*items, ("stop", {"at_s": time.time()})])
             self.sync()
         finally:
             self._drop()

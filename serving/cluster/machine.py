@@ -35,7 +35,8 @@ LEAST_ROOM_MB = 20
 class OwnFolder:
     """A folder for the service's own files while it runs.
 
-    It is locked against `systemd-tmpfiles`, which removes files there that have not changed for days.
+    No other user of the machine may enter it: HAProxy's socket there gives its listening sockets to whoever asks. It
+    is locked against `systemd-tmpfiles`, which removes files there that have not changed for days.
 
     Attributes:
         path: of it.

@@ -44,10 +44,18 @@ HEAD_WITHIN_S = 10
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 """HTTP methods of all routes; each route takes some of them."""
 
-NO_REPLICA = problem("service", None, "no replica answers now: decide locally and ask again")
+DECIDE_LOCALLY = "no replica answers now: decide locally and ask again"
+"""What a plant does where no replica answers."""
+
+NO_REPLICA = problem("service", None, DECIDE_LOCALLY)
 """Refusal where no replica answers."""
 
 UNKNOWN_METHOD = problem("method", None, f"ask with one of {', '.join(METHODS)}")
+
+GRPC = "http-request return status 200 content-type application/grpc hdr grpc-status"
+"""Beginning of a rule that answers over gRPC; the status and a message follow."""
+
+GRPC_NOT_FOUND, GRPC_UNIMPLEMENTED, GRPC_UNAVAILABLE = 5, 12, 14
 
 NO_ADDRESS = problem("address", None, "GET /docs lists what there is")
 """Refusal of requests that concern no address of ours, such as ``OPTIONS *``."""
@@ -180,6 +188,20 @@ def changes() -> list[tuple[str, str]]:
             "{%- endfor %}\n",
         )
     )
+    lists = "/ray.serve.RayServeAPIService/ListApplications for available applications."
+    found += [
+        # It would name the sites to whoever asks, without a key.
+        (
+            "    use_backend grpc_fallback_backend if is_list_applications\n",
+            f'    {GRPC} {GRPC_UNIMPLEMENTED} hdr grpc-message "ask Info of a site" if is_list_applications\n',
+        ),
+        (f"not found. Ping {lists}", "not found: leave the metadata 'application' out"),
+        # As a service starts; a plant would take it for good that nothing is found.
+        (
+            f'{GRPC} {GRPC_NOT_FOUND} hdr grpc-message "Application metadata not set. Ping {lists}"',
+            f'{GRPC} {GRPC_UNAVAILABLE} hdr grpc-message "{DECIDE_LOCALLY}"',
+        ),
+    ]
     pem = os.environ.get(PEM)
     if pem:
         bind = "    bind {{ config.frontend_host }}:{{ config.frontend_port }}\n"

@@ -45,6 +45,9 @@ OBJECT_STORE_BYTES = 80_000_000
 READY_S = 60.0
 """Seconds for the proxy to learn of the replicas."""
 
+RAYS = "ray"
+"""Ray's folder within the service's: Ray opens it to every user, and the service's own stays closed to them."""
+
 ANSWER_S = 10.0
 """Seconds for Ray Serve's controller to answer at the end."""
 
@@ -306,7 +309,7 @@ class Cluster:
             namespace="cityloop",
             object_store_memory=OBJECT_STORE_BYTES,
             runtime_env={"worker_process_setup_hook": set_up_worker},
-            _temp_dir=str(self._folder),
+            _temp_dir=str(self._folder / RAYS),
         )
 
     def _grpc_options(self) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -23,10 +24,11 @@ from agents import make_controller
 from envs import CityloopError, get_system, load_scenario
 from envs.core.env import make_loop
 from envs.core.scenario import Scenario
+from envs.core.sockets import SHORT
 from serving.build import Plan
 from serving.client.control import control
 from serving.cluster.ports import free_ports
-from serving.cluster.processes import alive
+from serving.cluster.processes import alive, title
 from serving.config import ServiceConfig
 from serving.forms import RoleChange
 from serving.operations import change_roles
@@ -64,6 +66,14 @@ def test_everything_listens_on_loopback_alone(running: Running) -> None:
     found = listeners([running.process.pid, *running.family()])
     assert any(name.startswith("haproxy") for name in found)
     assert {name: address for name, address in found.items() if address not in LOOPBACK} == {}
+
+
+def test_no_other_user_may_enter_its_folder(running: Running) -> None:
+    """Ray opens its folder to everybody, and HAProxy's socket there gave its listening sockets to whoever asked."""
+    (proxy,) = [title(pid) for pid in running.family() if "/haproxy " in title(pid)]
+    config = Path(proxy.split(" -f ")[1].split()[0])
+    own = next(folder for folder in config.parents if folder.parent == Path(SHORT))
+    assert stat.S_IMODE(own.stat().st_mode) == 0o700
 
 
 def test_nothing_of_it_gives_way_to_whoever_started_it(running: Running) -> None:

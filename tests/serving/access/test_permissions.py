@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from envs.core.conditions import Condition
 from envs.core.site import Site
 from serving.access.entry import Access
 from serving.access.keys import create_key
@@ -204,6 +205,21 @@ def test_ready_means_that_state_can_be_saved_and_every_site_decides(site: Site, 
     monkeypatch.setattr(one.guard_for_checks, "check", failing)
     monkeypatch.setattr("serving.tick.sites.EXAMPLE_S", 0.0)
     assert client.get("/readyz").json()["faults"] == {"intersections/grid2x2": "failed with TypeError"}
+
+
+def test_alarms_that_cannot_be_saved_are_degraded(site: Site, tmp_path: Path) -> None:
+    """Their disk was full, and `/healthz` said that all was well."""
+    path = tmp_path / "away" / "alarms.json"
+    with closing(AlarmWatch([site], path)) as watch:
+        gateway = Gateway([service(site)], alarms=watch)
+        watch.book.hold(site.system, site.name, {"late": Condition("late", "high", "it is late")}, 1.0)
+        watch.check_silence()
+        health = asyncio.run(gateway.health())
+        told = {"intersections/grid2x2": "its alarms cannot be saved (No such file or directory)"}
+        assert (health["status"], health["sites"]) == ("degraded", told)
+        path.parent.mkdir()
+        watch.check_silence()
+        assert asyncio.run(gateway.health())["status"] == "ok"
 
 
 def test_a_fallback_that_decides_is_degraded_not_unready(site: Site) -> None:

@@ -84,6 +84,32 @@ def test_a_disk_that_recovers_as_the_log_closes_gets_every_record_once(
     assert verify(tmp_path).ok
 
 
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_records_for_which_there_was_no_room_at_the_end_are_a_gap_before_the_stop(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, count: int
+) -> None:
+    """The disk has room for a short line: the chain told of an orderly end, and nobody of what was missing."""
+
+    def short_alone(file: int, content: bytes) -> None:
+        disk.room = 0 if b'"kind":"decision"' in content else None
+        disk.write(file, content)
+
+    log = AuditLog(tmp_path, AuditSettings(queue_records=5))
+    monkeypatch.setattr(writer, "write", short_alone)
+    log.record(decision(0))
+    until(lambda: not log.healthy)
+    for k in range(1, count):  # five wait, others are lost at once
+        log.record(decision(k))
+    log.close()
+    *_, gap, stop = lines(tmp_path)
+    assert (gap["kind"], gap["lost"], gap["kinds"], stop["kind"]) == ("gap", count, {"decision": count}, "stop")
+    assert "No space left on device" in gap["why"]
+    assert (gap["from_s"], gap["to_s"]) == (decision(0).at_s, decision(count - 1).at_s)
+    assert log.lost == {"decision": count}
+    assert [one["lost"] for one in verify(tmp_path).chains[0].gaps] == [count]
+    assert "unwritten: None" not in caplog.text
+
+
 def test_what_could_not_be_synced_is_not_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(file: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -42,6 +42,19 @@ def test_what_is_changed_of_ray_serve_is_there_to_be_changed(monkeypatch: pytest
         template = template.replace(old, new)
 
 
+def test_over_grpc_nobody_is_told_of_the_sites_and_a_service_that_starts_is_unavailable() -> None:
+    """Ray Serve lists them to whoever asks without a key, and NOT_FOUND is for good to a plant."""
+    from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE as template
+
+    for old, new in changes():
+        template = template.replace(old, new)
+    _, _, rpc = template.partition("frontend grpc_frontend\n")
+    assert "Ping /ray.serve" not in rpc
+    assert "use_backend grpc_fallback_backend" not in rpc
+    assert 'grpc-status 12 hdr grpc-message "ask Info of a site" if is_list_applications' in rpc
+    assert 'grpc-status 14 hdr grpc-message "no replica answers now: decide locally and ask again"' in rpc
+
+
 @pytest.mark.parametrize(("most", "kept"), [(256, 76), (4096, 1612), (1 << 20, 4096), (resource.RLIM_INFINITY, 4096)])
 def test_haproxy_keeps_no_more_connections_than_it_may_open_files(
     monkeypatch: pytest.MonkeyPatch, most: int, kept: int
@@ -168,6 +181,9 @@ def test_shards_over_tls_have_one_address_and_outlive_a_restart(tls: Tls, tmp_pa
                 assert http.post("/v1/drainage/theta/policies/demote", json={"reason": "seen"}).status_code == 200
             answer = http.post(f"{base}/act", content=body_of(tick_of(site))).json()
             assert answer["controller"] == champion
+            from ray.serve.generated.serve_pb2 import ListApplicationsRequest
+            from ray.serve.generated.serve_pb2_grpc import RayServeAPIServiceStub
+
             with grpc.insecure_channel(f"127.0.0.1:{rpc}") as channel:  # which is told of no application
                 stub = CityloopStub(channel)
                 assert stub.Health(pb.HealthRequest(), timeout=30).sites.keys() == {GRID, "drainage/theta"}
@@ -176,6 +192,9 @@ def test_shards_over_tls_have_one_address_and_outlive_a_restart(tls: Tls, tmp_pa
                 with pytest.raises(grpc.RpcError) as caught:
                     stub.Act(pb.ActRequest(system="drainage", site="theta"), timeout=30)
                 assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+                with pytest.raises(grpc.RpcError) as caught:  # which would name the sites without a key
+                    RayServeAPIServiceStub(channel).ListApplications(ListApplicationsRequest(), timeout=30)
+                assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
             if champion == "max-pressure":
                 body = {"policy": "greedy", "reason": "test"}
                 assert http.post(f"{base}/policies/promote", json=body).json()["saved"]
