@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,13 @@ PATIENCE: Mapping[str, Mapping[str, Any]] = {
 def file_of(url: sql.URL) -> Path | None:
     """File of a database; None if a server keeps it."""
     return Path(url.database).absolute() if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def make_private(file: Path) -> None:
+    """Create a database's file if it is missing, for its owner and group alone, as the audit log is."""
+    if not file.name.startswith("file:"):  # a URI, which SQLite reads itself
+        with suppress(OSError):  # SQLite tells why
+            os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o640))
 
 
 def patience(url: sql.URL) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import orjson
 import sqlalchemy as sql
 
 from envs.core.errors import CityloopError
-from serving.booking.connection import durable, file_of, identity, patience, reason_of
+from serving.booking.connection import durable, file_of, identity, make_private, patience, reason_of
 from serving.booking.tables import (
     ANSWERS,
     BATTERIES,
@@ -190,10 +190,10 @@ class BookingStore:
         where = sql.engine.make_url(url)
         self._shown = where.set(query={}).render_as_string(hide_password=True)  # a query may hold a secret, too
         self._file = file_of(where)
-        lite = self._file is not None
         try:
-            self._engine = sql.create_engine(where, connect_args=patience(where), pool_pre_ping=not lite)
-            if lite:
+            self._engine = sql.create_engine(where, connect_args=patience(where), pool_pre_ping=self._file is None)
+            if self._file is not None:
+                make_private(self._file)
                 sql.event.listen(self._engine, "connect", durable)
             create_tables(self._engine)
             self._opened = identity(self._file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -116,6 +117,20 @@ def test_a_look_leaves_nothing_behind(one: Desk) -> None:
     assert one._store.revision() == revision
     with one._store._engine.connect() as db:
         assert db.execute(sql.text("SELECT count(*) FROM transit_answers")).scalar_one() == 0
+
+
+@of_sqlite
+def test_a_database_is_closed_to_others(tmp_path: Path) -> None:
+    """Bookings say who needs a wheelchair, and where from and to."""
+    before = os.umask(0o022)
+    try:
+        with desk(tmp_path) as one:
+            Client(one).book(0.0, "1", "4")
+            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("*.db*")}
+    finally:
+        os.umask(before)
+    assert modes
+    assert set(modes.values()) == {0o640}, modes
 
 
 def test_a_file_that_is_damaged_cannot_be_used(tmp_path: Path) -> None:
