@@ -156,6 +156,15 @@ def test_a_building_at_rest_rings_nothing_and_ends_no_alarm_of_a_deaf_monitor(mo
     assert monitor.watch(silent).deaf == "alarm"
 
 
+def test_readings_that_never_change_are_no_rest(monitor: StoreyMonitor) -> None:
+    monitor.reset()
+    rest = noise_of(monitor.config, np.random.default_rng(3))
+    dead = Window(*(np.zeros_like(rows) for rows in (rest.accel_m_s2, rest.stroke_m, rest.force_n)))
+    reports = [monitor.watch(dead) for _ in range(3)]
+    assert (reports[0].heard, reports[-1].deaf) == (False, "alarm")
+    assert "no reading ever changes" in reports[-1].recommendation
+
+
 def test_lost_samples_silence_the_storeys_that_need_them() -> None:
     window = shaken(np.random.default_rng(4), noise=1.0)
     for row, needs in ((0, [0]), (1, [0]), (3, [0, 1, 2])):

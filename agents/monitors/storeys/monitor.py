@@ -17,7 +17,7 @@ from agents.monitors.detection import Alarm, Calibration, Memory, alarm_of
 from agents.monitors.storeys.config import StoreyConfig
 from agents.monitors.storeys.estimate import Estimate, estimate
 from agents.monitors.storeys.learning import HEARD, Learned, deaf_storeys, learned_from, losses
-from agents.monitors.storeys.report import TOO_LITTLE, Deaf, StoreyHeard, StoreyReport, recommend
+from agents.monitors.storeys.report import CONSTANT, TOO_LITTLE, Deaf, StoreyHeard, StoreyReport, recommend
 from agents.monitors.storeys.windows import Window, check_window
 
 
@@ -82,6 +82,8 @@ class StoreyMonitor:
         window = check_window(self.config, window)
         seen = estimate(self.config, window)
         why = deaf_storeys(self.config, seen, self._mean, self._inflation, self._misfit)
+        if window.constant:
+            why = [CONSTANT] * len(why)
         judged = np.array([not each for each in why])
         heard = bool(judged.mean() >= HEARD)
         lost = np.where(judged, losses(seen, self._mean, self._inflation), -np.inf)

@@ -11,11 +11,16 @@ from agents.monitors.detection import Alarm
 from agents.monitors.words import judged, unheard
 from envs.core.frozen import Frozen
 
-Deaf = Literal["", "moved too little", "samples are missing", "its readings contradict each other"]
+Deaf = Literal[
+    "", "moved too little", "samples are missing", "its readings contradict each other", "no reading ever changes"
+]
 """Why a storey is not judged."""
 
 TOO_LITTLE: Deaf = "moved too little"
 """The reason that no sensor is to blame for."""
+
+CONSTANT: Deaf = "no reading ever changes"
+"""The reason where all sensors are dead, or what reads them."""
 
 
 class StoreyHeard(Frozen):

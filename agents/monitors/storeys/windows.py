@@ -34,6 +34,11 @@ class Window:
     force_n: np.ndarray
     time_s: float = 0.0
 
+    @property
+    def constant(self) -> bool:
+        """Whether no channel changes at all; sensors that work have noise, also at rest."""
+        return all((rows == rows[:, :1]).all() for rows in (self.accel_m_s2, self.stroke_m, self.force_n))
+
 
 def check_window(config: StoreyConfig, window: Window) -> Window:
     """A window as floats.
