@@ -29,7 +29,7 @@ CARD = "policy.json"
 """Name of a bundle's card file."""
 
 _TESTED = re.compile(r"test: \S+ on \d+ seeds? of (?P<ref>\S+)")
-"""Titles of test results on a card; see `training.evaluation.Evaluation.for_card`."""
+"""Titles of test results on a card; see `training.evaluation.results.Evaluation.for_card`."""
 
 
 @dataclass(frozen=True)

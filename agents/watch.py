@@ -1,7 +1,7 @@
 """Statistics of a site's readings, tick by tick: changes of values, constant runs, and disagreements.
 
-The same statistics serve to learn limits from healthy episodes (`training.calibrate`) and to check readings against
-them in service (`serving.checks`).
+The same statistics serve to learn limits from healthy episodes (`training.bundles.calibrate`) and to check readings
+against them in service (`serving.checks`).
 """
 
 from __future__ import annotations

@@ -339,7 +339,7 @@ def test_train_resumes_and_trains_the_reference(library, tmp_path):
 
 
 def test_export_serve_control_and_bench_pass_everything_on(library, tmp_path, capsys):
-    calls = library("training.export", "export", tmp_path / "policy")
+    calls = library("training.bundles.export", "export", tmp_path / "policy")
     assert call("export", str(tmp_path), "--name", "mine", "--update", "20") == 0
     assert calls == [((tmp_path, None, "mine", 20), {})]
     calls = library("serving.run", "serve", None)
@@ -366,7 +366,7 @@ def test_what_to_do_next_can_be_pasted(library, tmp_path, capsys):
     folder.mkdir()
     library("training.train", "train", folder)
     assert call("train", GRID) == 0
-    library("training.export", "export", folder / "policy")
+    library("training.bundles.export", "export", folder / "policy")
     assert call("export", str(folder)) == 0
     said = [line.removeprefix("next: ") for line in capsys.readouterr().out.splitlines() if line.startswith("next: ")]
     expected = ["cityloop", "export", str(folder), "tensorboard", "--logdir", str(folder)]

@@ -1,6 +1,6 @@
 """Training, validation, export, evaluation and benchmarks of policies."""
 
-from training.evaluate import evaluate
-from training.evaluation import Evaluation
+from training.evaluation.evaluate import evaluate
+from training.evaluation.results import Evaluation
 
 __all__ = ["Evaluation", "evaluate"]

@@ -25,7 +25,7 @@ from training.actions import ActionCodec
 from training.settings import Settings
 from training.start import Start, adopt
 from training.task import Task
-from training.tracking import write_state
+from training.tracking.folders import write_state
 
 ASTRAY = 20.0
 """Multiple of `grad_clip` beyond which a gradient is discarded: the loop of plants and policy has become unstable, and

@@ -28,7 +28,7 @@ from training.episodes import EpisodePool, EpisodeTask, cores
 from training.settings import Settings
 from training.start import Start, adopt
 from training.task import Task
-from training.tracking import write_state
+from training.tracking.folders import write_state
 from training.validate import WEIGHTS, network_controller, write_weights
 
 STATE, SCALE = "learner.pt", "scale.npy"

@@ -25,11 +25,11 @@ from envs.core.env import CityGymEnv, make_loop
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
-from training.config import describe, parse_settings
-from training.journal import Journal
 from training.settings import Settings, check_budget
 from training.task import check_together
-from training.tracking import SPEED, RunFolder
+from training.tracking.config import describe, parse_settings
+from training.tracking.folders import SPEED, RunFolder
+from training.tracking.journal import Journal
 from training.train import Progress
 from training.validate import OnEpisodes, Validator
 
@@ -52,7 +52,7 @@ def train_reference(
     on_episodes: OnEpisodes | None = None,
     command: str = "",
 ) -> Path:
-    """Train stable-baselines3's PPO, and return the run's folder, which `training.export.export` can export.
+    """Train stable-baselines3's PPO, and return the run's folder, which `training.bundles.export.export` can export.
 
     Args:
         scenario: a scenario with one agent.

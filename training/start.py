@@ -18,7 +18,7 @@ import torch
 from agents.shipped import CARD
 from envs.core.errors import CityloopError
 from envs.core.scenario import Scenario, read_yaml
-from training.stored import stored_scenario
+from training.tracking.stored import stored_scenario
 from training.validate import Weights, kept
 
 LOGGER = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Start:
         command: command lines of the run.
         scenarios: system and label of every scenario that it was trained on → hash of that scenario.
         critic: weights of its critic; empty if there is none.
-        returns: label of a scenario → moments of its returns (fields of `training.module.RunningMoments`).
+        returns: label of a scenario → moments of its returns (fields of `training.rllib.module.RunningMoments`).
     """
 
     run: Path
@@ -78,7 +78,7 @@ def read_start(run: Path, update: int | None = None, system: str | None = None) 
 def _of_bundle(bundle: Path, update: int | None, system: str | None) -> Start:
     if update is not None:
         raise CityloopError(f"update is {update}, and bundle {bundle} holds one policy: leave it out")
-    from training.imported import imported  # deferred: it needs the imports of a training
+    from training.bundles.imported import imported  # deferred: it needs the imports of a training
 
     card, weights = imported(bundle, system)
     return Start(bundle, weights, card.training.decisions, card.training.command, card.training.scenarios)

@@ -22,10 +22,10 @@ from ray import tune
 from envs.core.errors import CityloopError
 from envs.core.files import read_json, write_json
 from envs.core.scenario import Scenario
-from training.config import parse_settings
 from training.session import ray_session
 from training.settings import Settings
-from training.tracking import RUNS, new_folder, refuse_taken, stamp
+from training.tracking.config import parse_settings
+from training.tracking.folders import RUNS, new_folder, refuse_taken, stamp
 from training.train import train
 
 SAMPLES = 8

@@ -33,7 +33,7 @@ class Learner(Protocol):
             fraction: fraction of the budget that is spent, for schedules.
 
         Returns:
-            Metrics in the form that `training.journal` reads.
+            Metrics in the form that `training.tracking.journal` reads.
         """
         ...
 

@@ -23,16 +23,16 @@ from envs.core.errors import CityloopError
 from envs.core.files import read_json, write_json, write_text
 from envs.core.registry import get_system, load_scenario
 from envs.core.scenario import Scenario, read_yaml
-from training.algorithm import Ppo
 from training.backprop import Backprop
-from training.config import describe, parse_settings, read_config
 from training.evolution import Evolution
-from training.journal import Journal
+from training.rllib.algorithm import Ppo
 from training.session import ray_session
 from training.settings import Settings, check_budget
 from training.start import Start, check_whole, hashes_of, read_start, trained_on
 from training.task import Learner, Task, check_together, task_of
-from training.tracking import SPEED, RunFolder, write_yaml
+from training.tracking.config import describe, parse_settings, read_config
+from training.tracking.folders import SPEED, RunFolder, write_yaml
+from training.tracking.journal import Journal
 from training.validate import OnEpisodes, Validator
 
 LOGGER = logging.getLogger(__name__)

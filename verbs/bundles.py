@@ -34,7 +34,7 @@ def export(
     if not run.is_dir():
         raise CityloopError(f"run folder {run} does not exist: give one that `cityloop train` made")
     with output.quiet():
-        from training.export import export as write_bundle
+        from training.bundles.export import export as write_bundle
 
         bundle = write_bundle(run, out, name, update)
     output.say(f"bundle: {bundle}\nnext: {shlex.join(['cityloop', 'check', str(bundle)])}")
@@ -65,7 +65,7 @@ def calibrate(
     places = [place for ref in scenarios for place in variants(ref, settings, each)]
     command = command_line(sys.argv[1:])
     with output.quiet(), output.bar("calibrating") as show:
-        from training.calibrate import calibrate as fit_envelope
+        from training.bundles.calibrate import calibrate as fit_envelope
 
         found = fit_envelope(
             controller,

@@ -16,7 +16,7 @@ from envs import CityloopError, Scenario, get_system
 from envs.core.files import make_folder
 from envs.core.site import Site
 from envs.transit.scenarios import TransitScenario
-from training.evaluation import Evaluation, UnwrittenError
+from training.evaluation.results import Evaluation, UnwrittenError
 from verbs import AsJson, NewFolder, ScenarioRef, Settings, chosen_scenario, scenario_of, variants
 from verbs.tables import evaluation_table, figures_table, periods_table, standings_table
 from verbs.terminal import Output, number, parse_settings, table
@@ -62,7 +62,7 @@ def evaluate(
         raise CityloopError(f"--proven is {proven!r} and nothing is written on a card: add --card")
     found = _evaluations(output, places, out, names, {"seeds": seeds, "split": split, "processes": processes})
     if card:
-        from training.proof import write_cards
+        from training.bundles.proof import write_cards
 
         write_cards(found, places, bundles, proven, output.say)
     if len(found) == 1:
@@ -71,7 +71,7 @@ def evaluate(
     output.show(standings_table(found))
     pair = get_system(system).trade
     if pair is not None and len(scenarios) == 1:
-        from training.report import write_trade
+        from training.evaluation.report import write_trade
 
         folder = out or found[0].out
         assert folder is not None  # every evaluation is saved here

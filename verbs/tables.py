@@ -10,7 +10,7 @@ from rich.table import Table
 
 from envs.core.registry import get_system
 from envs.core.statistics import geometric_mean
-from training.evaluation import Evaluation, short_names
+from training.evaluation.results import Evaluation, short_names
 from verbs.terminal import number, table
 
 if TYPE_CHECKING:  # Ray is not needed for a table

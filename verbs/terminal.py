@@ -22,7 +22,7 @@ from rich.text import Text
 
 from envs.core.errors import CityloopError
 from envs.core.files import write_json
-from training.tracking import SPEED
+from training.tracking.folders import SPEED
 
 STDOUT = "-"
 """Value of ``--json`` for standard output."""

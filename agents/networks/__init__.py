@@ -1,9 +1,9 @@
 """Trainable torch modules: policies that fit any plant of their system, and critics for training only.
 
-They are independent of RLlib; `training.module` wraps them. Observations come as named parts (see `Features.shapes`)
-with any leading dimensions. ``(rows, …)`` holds agents of several sites, padded with zeros to a common size, which must
-not change a decision. ``(B, N, …)`` keeps the agents of a plant together in learning, so that a critic sees all of
-them, and layers across agents are possible.
+They are independent of RLlib; `training.rllib.module` wraps them. Observations come as named parts (see
+`Features.shapes`) with any leading dimensions. ``(rows, …)`` holds agents of several sites, padded with zeros to a
+common size, which must not change a decision. ``(B, N, …)`` keeps the agents of a plant together in learning, so that
+a critic sees all of them, and layers across agents are possible.
 """
 
 from __future__ import annotations

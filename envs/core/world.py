@@ -88,8 +88,9 @@ class World(ABC):
     def locked(self) -> bool:
         """Whether the episode ended early in a deadlock, where nothing moves any more.
 
-        The last step's reward is extrapolated over what is left: `training.fragment.advantages` values what follows as
-        if that reward recurred for ever, discounted, and `training.episodes` adds it for every decision not taken.
+        The last step's reward is extrapolated over what is left: `training.rllib.fragment.advantages` values what
+        follows as if that reward recurred for ever, discounted, and `training.episodes` adds it for every decision not
+        taken.
         """
         return False
 

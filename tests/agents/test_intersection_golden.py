@@ -5,7 +5,7 @@ import pytest
 
 from agents import make_controller
 from envs.core.env import make_loop
-from training.evaluate import evaluate
+from training.evaluation.evaluate import evaluate
 
 SEEDS = range(1, 6)
 

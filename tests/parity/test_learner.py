@@ -22,9 +22,9 @@ from ray.rllib.models.torch.torch_distributions import TorchCategorical, TorchDi
 
 from agents.networks import FlatCritic, FlatPolicy
 from envs.core.loop import Layout
-from tests.training import toys
-from training.algorithm import configure
-from training.runner import BatchedRunner
+from tests.training.rllib import toys
+from training.rllib.algorithm import configure
+from training.rllib.runner import BatchedRunner
 from training.settings import Settings
 
 GAMMA = 0.9

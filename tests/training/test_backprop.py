@@ -14,7 +14,7 @@ from envs.core.env import make_loop
 from envs.dampers.features import PARTS
 from envs.dampers.twin import Twin
 from training.backprop import Backprop
-from training.export import export
+from training.bundles.export import export
 from training.settings import Settings
 from training.start import Start
 from training.task import task_of

@@ -14,7 +14,7 @@ from training import reference
 from training.actions import ActionCodec
 from training.reference import DEFAULTS, flat_policy, train_reference
 from training.settings import Settings
-from training.tracking import SPEED
+from training.tracking.folders import SPEED
 
 
 def test_plain_network_scores_as_the_model_does():

@@ -6,7 +6,7 @@ import pytest
 
 from envs import CityloopError, load_scenario
 from envs.core.scenario import SeedRange
-from training.calibrate import _seeds
+from training.bundles.calibrate import _seeds
 from training.settings import Settings
 from training.task import task_of
 from training.validate import Validator

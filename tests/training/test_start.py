@@ -23,9 +23,9 @@ from envs import CityloopError, load_scenario
 from envs.core.files import read_json
 from envs.core.scenario import read_yaml
 from tests.training.small import SMALL, rows, weights
-from training.export import export, to_onnx
-from training.journal import FINAL
+from training.bundles.export import export, to_onnx
 from training.start import adopt, read_start
+from training.tracking.journal import FINAL
 from training.train import _Run, train
 from training.validate import load_network
 

@@ -8,7 +8,7 @@ from envs import CityloopError, load_scenario
 from envs.core import testing
 from envs.core.loop import ControlLoop
 from training.check import check
-from training.evaluate import evaluate
+from training.evaluation.evaluate import evaluate
 from training.reference import train_reference
 from training.settings import PROCESSES, Settings
 from training.task import task_of

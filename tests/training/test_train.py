@@ -13,10 +13,10 @@ from envs.core.env import make_loop
 from envs.core.files import read_json
 from envs.core.scenario import read_yaml
 from tests.training.small import SMALL, tags, weights
-from training.export import export
-from training.journal import FINAL
+from training.bundles.export import export
 from training.settings import Settings
 from training.task import task_of
+from training.tracking.journal import FINAL
 from training.train import decisions_of_update, train
 from training.validate import Validator
 

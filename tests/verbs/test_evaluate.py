@@ -82,7 +82,7 @@ def test_results_that_a_full_disk_refuses_are_told(tmp_path, monkeypatch, capfd,
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{tmp_path}/.out.1.0a/rows.csv")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("training.report._write_tables", full)
+    monkeypatch.setattr("training.evaluation.report._write_tables", full)
     words = ("evaluate", "dampers/dyke", "-c", "passive-on", "--seeds", "1", "--set", "duration_s=1", "-o", "out")
     words += ("--each", "conditions.delay_ms=0,1") * several
     assert call(*words) == 2

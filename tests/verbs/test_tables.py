@@ -1,9 +1,9 @@
 """Contents of an evaluation's tables."""
 
 from envs.core.statistics import compare, seed_ratios, summarise
-from training.evaluate import evaluate
-from training.evaluation import Evaluation, Result
-from training.plots import periods
+from training.evaluation.evaluate import evaluate
+from training.evaluation.plots import periods
+from training.evaluation.results import Evaluation, Result
 from verbs.tables import evaluation_table, periods_table, standings_table
 
 

@@ -30,9 +30,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.networks import FlatCritic, FlatPolicy
 from training.actions import ActionCodec
-from training.algorithm import QuietPPO, build_algorithm
 from training.bench.matching import MatchingVector
-from training.fragment import Fragment, advantages
+from training.rllib.algorithm import QuietPPO, build_algorithm
+from training.rllib.fragment import Fragment, advantages
 from training.settings import Settings
 from training.task import Plants, Task
 

@@ -122,8 +122,8 @@ def training_rates(scenario: DampersScenario, algorithm: str, updates: int, **ch
         updates: after one that warms up; the median counts.
         changes: to the algorithm's own settings.
     """
-    from training.algorithm import Ppo
     from training.backprop import Backprop
+    from training.rllib.algorithm import Ppo
     from training.session import ray_session
     from training.task import task_of
 
@@ -183,7 +183,7 @@ def _samples(scenario: DampersScenario, decisions: int) -> np.ndarray:
 def _untrained(folder: Path) -> Path:
     """A policy of the same shape that was never trained."""
     from agents.networks import NETWORKS
-    from training.export import to_onnx
+    from training.bundles.export import to_onnx
 
     scenario = load_scenario("dampers/jansen")
     assert isinstance(scenario, DampersScenario)

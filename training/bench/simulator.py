@@ -22,8 +22,8 @@ from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.core.rollout import timed_episode
 from envs.core.scenario import Scenario
-from training.algorithm import build_algorithm
 from training.bench.intersections import SEED, bare, switches
+from training.rllib.algorithm import build_algorithm
 from training.session import ray_session
 from training.settings import Settings
 from training.task import task_of

@@ -31,7 +31,7 @@ from envs.core.world import Controller, Observation, Requests
 from envs.drainage.world import SwmmWorld
 from training.drainage.descent import descend
 from training.episodes import Progress, cores
-from training.tracking import versions
+from training.tracking.folders import versions
 
 PROPOSALS = 8
 """Changed plans per round; independent of the number of processes, so that the result is too."""

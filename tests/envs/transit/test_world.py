@@ -11,7 +11,7 @@ from envs.core.env import make_loop
 from envs.transit.record import events, promises
 from envs.transit.record.ledger import Ledger
 from tests.envs.transit.own import write
-from training.evaluate import evaluate
+from training.evaluation.evaluate import evaluate
 
 HOURS = 3 * 3600.0
 

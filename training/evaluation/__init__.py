@@ -1,0 +1,1 @@
+"""Evaluation of frozen controllers on equal seeds: results, tables as files, pictures."""
