@@ -24,7 +24,7 @@ import numpy as np
 
 from envs.core.children import deaf_to_interrupts
 from envs.core.errors import CityloopError
-from envs.drainage.inp import Inp, dry_gauges, free_pumps, rain_elsewhere, strip
+from envs.drainage.swmm.inp import Inp, dry_gauges, free_pumps, rain_elsewhere, strip
 
 LENGTH = struct.Struct("<Q")
 
@@ -173,7 +173,7 @@ class _Model:
 
     def run(self, task: Run) -> Outcome:
         """Carry out one run."""
-        from envs.drainage.swmm import Swmm
+        from envs.drainage.swmm.simulation import Swmm
 
         step_s = self._site.timing.decision_s
         seconds = step_s * (len(task.settings) + 1)

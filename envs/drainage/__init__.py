@@ -56,6 +56,6 @@ SYSTEM = System(
     make_scene=make_scene,
     conditions=conditions,
     gauges=gauges,
-    make_differentiable=lazy("envs.drainage.twin", "Twin"),
+    make_differentiable=lazy("envs.drainage.surrogate.twin", "Twin"),
     training={"backprop": BACKPROP},
 )

@@ -9,7 +9,7 @@ import numpy as np
 from envs.drainage.objectives import OBJECTIVES
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite
-from envs.drainage.swmm import Swmm
+from envs.drainage.swmm.simulation import Swmm
 
 CONTINUITY_PCT = 1.0
 """A run whose water is not accounted for by more than this is invalid."""

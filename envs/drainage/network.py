@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from envs.core.errors import CityloopError
 from envs.core.warn_once import warn_once
-from envs.drainage.depths import surcharge, tank_rows
-from envs.drainage.inp import LINK_SECTIONS, NODE_SECTIONS, Inp, folded, ideal_pumps, seeping
 from envs.drainage.objectives import OBJECTIVES
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite, Gate, Link, Node, Tank
-from envs.drainage.swmm_time import series_start
+from envs.drainage.swmm.depths import surcharge, tank_rows
+from envs.drainage.swmm.inp import LINK_SECTIONS, NODE_SECTIONS, Inp, folded, ideal_pumps, seeping
+from envs.drainage.swmm.times import series_start
 
 LOGGER = logging.getLogger(__name__)
 

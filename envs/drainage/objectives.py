@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from envs.drainage.swmm import Swmm
+from envs.drainage.swmm.simulation import Swmm
 
 FLOODED = 1e6
 

@@ -12,9 +12,9 @@ from math import ceil
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import INCH_MM, Inp, decoded, folded, lines_of, plain_words
 from envs.drainage.scenarios import DEPTHS_MM, LENGTHS_H, Design, Storms, Varied
-from envs.drainage.swmm_time import day_of, is_date, seconds_of
+from envs.drainage.swmm.inp import INCH_MM, Inp, decoded, folded, lines_of, plain_words
+from envs.drainage.swmm.times import day_of, is_date, seconds_of
 
 BURSTS = (1, 4)
 """Range of the number of bursts of a storm, one to three; the end is excluded."""

@@ -16,9 +16,9 @@ from pydantic import Field, model_validator
 from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen
 from envs.core.scenario import Scenario
-from envs.drainage.inp import Inp
 from envs.drainage.settings import Timing, Weights
-from envs.drainage.swmm_time import moment
+from envs.drainage.swmm.inp import Inp
+from envs.drainage.swmm.times import moment
 
 MOST_STORMS, MOST_H = 1000, 10_000
 """Largest number of an episode's storms; most hours between two, and before the first."""

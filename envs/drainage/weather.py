@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import Inp, dry_gauges, free_pumps, refuse_rain_elsewhere, strip
 from envs.drainage.rain import chicago, file_rain, gauge_places_m, look_often, storm, varied
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite
-from envs.drainage.swmm import Places, Swmm
-from envs.drainage.swmm_time import moment, series_start
+from envs.drainage.swmm.inp import Inp, dry_gauges, free_pumps, refuse_rain_elsewhere, strip
+from envs.drainage.swmm.simulation import Places, Swmm
+from envs.drainage.swmm.times import moment, series_start
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ import numpy as np
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.world import Commands, World
-from envs.drainage.inp import Inp
 from envs.drainage.kpis import Account
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.sensing import EpisodeFaults, Forecaster
 from envs.drainage.site import DrainageSite
-from envs.drainage.swmm import Swmm, load
+from envs.drainage.swmm.inp import Inp
+from envs.drainage.swmm.simulation import Swmm, load
 from envs.drainage.weather import Setup, Weather, set_up
 
 

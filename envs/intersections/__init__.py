@@ -10,7 +10,7 @@ from envs.intersections.conditions import conditions
 from envs.intersections.gauges import gauges
 from envs.intersections.guard import SignalGuard
 from envs.intersections.kpis import KPIS
-from envs.intersections.network import load_site
+from envs.intersections.network.read import load_site
 from envs.intersections.readings import READINGS, cross_check
 from envs.intersections.reward import SignalReward
 from envs.intersections.scenarios import NAMES, VARIANTS, SignalScenario, load

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from envs.core.readings import Readings
+from envs.intersections.network.roads import Roads
+from envs.intersections.network.stages import safe_stage
 from envs.intersections.readings import ARRIVAL_S, NEAR_M, STANDING_MPS
-from envs.intersections.roads import Roads
 from envs.intersections.site import GREEN, Junction, SignalSite
-from envs.intersections.stages import safe_stage
 
 STUCK_S = 150.0
 """Standstill from which a vehicle counts as stuck: it has been passed over."""

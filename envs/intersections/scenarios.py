@@ -11,10 +11,10 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapV
 from envs.core.frozen import Frozen
 from envs.core.resco import RESCO_BEGIN_S, resco_files
 from envs.core.scenario import Scenario
-from envs.intersections.generate import generated_crossings, generated_grid
-from envs.intersections.junctions import DURATION_S, generated_junction
+from envs.intersections.generated.grids import generated_crossings, generated_grid
+from envs.intersections.generated.junctions import DURATION_S, generated_junction
+from envs.intersections.generated.towns import generated_town
 from envs.intersections.timing import REGIMES, Regime, Timing
-from envs.intersections.towns import generated_town
 
 
 class Demand(Frozen):

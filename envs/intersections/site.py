@@ -1,6 +1,6 @@
 """What is fixed about a signalised network: approaches, movements, green stages, conflicts and timing.
 
-Plain data, derived from a SUMO network by `network.py` and readable without SUMO. Safety numbers (yellow, all-red,
+Plain data, derived from a SUMO network by `network/` and readable without SUMO. Safety numbers (yellow, all-red,
 which greens may be shown together) live here because guard, signal cabinet and service all use them.
 """
 

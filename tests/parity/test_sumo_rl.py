@@ -14,7 +14,7 @@ import pytest
 
 from envs import load_scenario
 from envs.intersections.guard import SignalGuard
-from envs.intersections.network import load_site
+from envs.intersections.network.read import load_site
 from envs.intersections.world import SumoWorld
 
 DECISIONS = 90

@@ -9,7 +9,7 @@ import numpy as np
 
 from envs import load_scenario
 from envs.intersections.guard import SignalGuard
-from envs.intersections.network import load_site
+from envs.intersections.network.read import load_site
 from envs.intersections.signals import SignalController
 from envs.intersections.site import SignalSite
 from tests.safety.conflict_monitor import ConflictMonitor

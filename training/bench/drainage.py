@@ -28,9 +28,9 @@ from envs.core.env import make_loop
 from envs.core.loop import ControlLoop
 from envs.core.registry import load_scenario
 from envs.core.rollout import timed_episode
-from envs.drainage.inp import Inp
 from envs.drainage.network import load_site
 from envs.drainage.scenarios import DrainageScenario
+from envs.drainage.swmm.inp import Inp
 from envs.drainage.world import SwmmWorld
 
 SEED = 0
@@ -76,9 +76,9 @@ def _surrogate(ref: str, storms: int, rounds: int) -> tuple[dict[str, float], di
     """Ratios and figures of a scenario's surrogate."""
     import torch
 
-    from envs.drainage.calibration import calibrate
-    from envs.drainage.recording import Recorder
-    from envs.drainage.surrogate import Basin, play
+    from envs.drainage.surrogate.calibration import calibrate
+    from envs.drainage.surrogate.model import Basin, play
+    from envs.drainage.surrogate.recording import Recorder
 
     scenario = load_scenario(ref)
     assert isinstance(scenario, DrainageScenario)

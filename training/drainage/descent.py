@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from envs.drainage.calibration import calibrate
-from envs.drainage.recording import Recorder
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite
-from envs.drainage.surrogate import Basin
+from envs.drainage.surrogate.calibration import calibrate
+from envs.drainage.surrogate.model import Basin
+from envs.drainage.surrogate.recording import Recorder
 
 RATE = 0.1
 """Learning rate of Adam, on the logit of each setting."""

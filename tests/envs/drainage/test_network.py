@@ -14,11 +14,11 @@ from envs.core.env import make_loop
 from envs.core.errors import ReadingError
 from envs.drainage import scenarios
 from envs.drainage.conditions import conditions
-from envs.drainage.inp import Inp
 from envs.drainage.network import load_site
 from envs.drainage.readings import cross_check
-from envs.drainage.reservoirs import reservoirs
 from envs.drainage.scene import make_scene
+from envs.drainage.surrogate.reservoirs import reservoirs
+from envs.drainage.swmm.inp import Inp
 from tests.envs.drainage.small import NETWORK
 
 

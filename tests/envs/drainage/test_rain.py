@@ -7,7 +7,6 @@ import pytest
 from pydantic import ValidationError
 
 from envs import CityloopError, load_scenario
-from envs.drainage.inp import Inp
 from envs.drainage.rain import (
     chicago,
     file_rain,
@@ -17,7 +16,8 @@ from envs.drainage.rain import (
     varied,
 )
 from envs.drainage.scenarios import DEPTHS_MM, LENGTHS_H, Design, DrainageScenario, Idf, Storms, Varied
-from envs.drainage.swmm_time import series_start
+from envs.drainage.swmm.inp import Inp
+from envs.drainage.swmm.times import series_start
 
 PLACES = np.array([[0.0, 0.0], [3000.0, 0.0], [0.0, 4000.0]])
 

@@ -12,7 +12,7 @@ from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.drainage.actuators import Actuators
 from envs.drainage.readings import READINGS
-from envs.drainage.swmm import Swmm
+from envs.drainage.swmm.simulation import Swmm
 from tests.envs.drainage.small import NETWORK
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from envs.intersections.generate import generated_grid
+from envs.intersections.generated.grids import generated_grid
 from tests.envs.intersections.own import YAML
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from envs import CityloopError, load_scenario
-from envs.intersections.network import load_site
+from envs.intersections.network.read import load_site
 
 YAML = """
 system: intersections

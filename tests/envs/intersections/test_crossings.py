@@ -6,7 +6,7 @@ from agents import make_controller
 from envs import load_scenario
 from envs.core.env import make_loop
 from envs.intersections.features import CLEARING_S, CURRENT, INTERGREEN
-from envs.intersections.network import load_site
+from envs.intersections.network.read import load_site
 
 
 def test_vehicles_keep_their_green_while_people_clear():

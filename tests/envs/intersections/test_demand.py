@@ -8,9 +8,9 @@ import sumolib
 
 from envs import CityloopError, load_scenario
 from envs.core.sumo import seconds
-from envs.intersections.counts import _poured, turn_flows
 from envs.intersections.demand import read_routes, route_files, scheduled_vehicles
-from envs.intersections.network import load_site
+from envs.intersections.network.counts import _poured, turn_flows
+from envs.intersections.network.read import load_site
 
 ROUTES = """<routes>
   <vType id="car"/>

@@ -7,7 +7,7 @@ import pytest
 
 from envs import load_scenario
 from envs.intersections.detection import Detection, Vehicles
-from envs.intersections.network import load_site
+from envs.intersections.network.read import load_site
 from envs.intersections.readings import READINGS
 from envs.intersections.scenarios import Sensors
 from envs.intersections.sensing import EpisodeFaults

@@ -6,7 +6,7 @@ import pytest
 
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.intersections.network import load_site
+from envs.intersections.network.read import load_site
 from envs.intersections.world import SumoWorld
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from envs.core.errors import CityloopError
-from envs.intersections.rings import shown_together
+from envs.intersections.network.rings import shown_together
 from envs.intersections.site import GREEN, Phase
 
 NEMA_YELLOW_S = 3.0

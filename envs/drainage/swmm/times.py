@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import Inp
+from envs.drainage.swmm.inp import Inp
 
 
 def is_date(word: str) -> bool:

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import Inp
 from envs.drainage.kpis import CONTINUITY_PCT
-from envs.drainage.reservoirs import Reservoirs
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite
-from envs.drainage.swmm import Swmm
+from envs.drainage.surrogate.reservoirs import Reservoirs
+from envs.drainage.swmm.inp import Inp
+from envs.drainage.swmm.simulation import Swmm
 from envs.drainage.weather import Weather, set_up
 
 VAST_M2 = 1e6

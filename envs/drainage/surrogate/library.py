@@ -17,12 +17,12 @@ from torch import Tensor
 from envs.core.errors import CityloopError
 from envs.drainage.actuators import DAY_S
 from envs.drainage.features import DrainageFeatures
-from envs.drainage.recording import Recorder
-from envs.drainage.reservoirs import Calibration
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.sensing import EpisodeFaults, Forecaster
 from envs.drainage.site import DrainageSite
-from envs.drainage.surrogate import Basin
+from envs.drainage.surrogate.model import Basin
+from envs.drainage.surrogate.recording import Recorder
+from envs.drainage.surrogate.reservoirs import Calibration
 
 LEAST_M3, MOST_FILLS = 30.0, 2.0
 """Overflow under the static plan below which a day is left out, and above which, in volumes of all tanks."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import Inp, folded, ruled
 from envs.drainage.network import downstream, ends_of, first_below
 from envs.drainage.site import DrainageSite
+from envs.drainage.swmm.inp import Inp, folded, ruled
 
 BANDS = 10
 """Number of bands of a tank's depth, each with an area of its own."""

@@ -1,4 +1,4 @@
-"""Features of gates on tensors, batched: the columns of `features.py` that depend on levels and gates."""
+"""Features of gates on tensors, batched: the columns of `drainage.features` that depend on levels and gates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from envs.drainage.features import FLOW_CMS, LARGEST, STILL_S, DrainageFeatures
-from envs.drainage.reservoirs import Reservoirs
+from envs.drainage.surrogate.reservoirs import Reservoirs
 
 
 class TensorFeatures:

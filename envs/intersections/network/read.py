@@ -18,7 +18,7 @@ from envs.core.files import kept
 from envs.core.scene import Point, rounded
 from envs.core.sumo import GZIP, read_root, seconds
 from envs.core.warn_once import warn_once
-from envs.intersections.conflicts import (
+from envs.intersections.network.conflicts import (
     crossing_of,
     crossing_signal_error,
     long_walk_error,
@@ -26,8 +26,9 @@ from envs.intersections.conflicts import (
     right_of_way,
     width_of,
 )
-from envs.intersections.counts import Turns, turn_flows
-from envs.intersections.network_notes import Notes
+from envs.intersections.network.counts import Turns, turn_flows
+from envs.intersections.network.notes import Notes
+from envs.intersections.network.stages import green_stages, phases_of, refuse_odd_states, unserved
 from envs.intersections.scenarios import SignalScenario
 from envs.intersections.site import (
     VEHICLE_SPACE_M,
@@ -38,7 +39,6 @@ from envs.intersections.site import (
     Segment,
     SignalSite,
 )
-from envs.intersections.stages import green_stages, phases_of, refuse_odd_states, unserved
 from envs.intersections.timing import Regime, Timing
 
 LOGGER = logging.getLogger(__name__)

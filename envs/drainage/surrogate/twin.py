@@ -1,8 +1,8 @@
 """A network's surrogate under control, for back-propagation: days of many events as one differentiable computation.
 
-Rain, forecasts, faults and the guard are the functions that the world and the loop run; the columns of `features.py`
-that depend on levels and gates are written again, on tensors (`tensor_features.py`). A gradient passes a guard that
-limits a request or holds it back as if it had not, and stops where the guard overrides it.
+Rain, forecasts, faults and the guard are the functions that the world and the loop run; the columns of
+`drainage.features` that depend on levels and gates are written again, on tensors (`features.py`). A gradient passes a
+guard that limits a request or holds it back as if it had not, and stops where the guard overrides it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor
 
 from envs.core.differentiable import Levels, Window
 from envs.drainage.actuators import DAY_S, LEAST_MOVE
-from envs.drainage.calibration import calibrate
 from envs.drainage.features import DrainageFeatures
 from envs.drainage.guard import DEADBAND, RANGE, RATE, DrainageGuard
-from envs.drainage.library import Days, Library
 from envs.drainage.network import load_site
 from envs.drainage.scenarios import DrainageScenario
-from envs.drainage.surrogate import Basin
-from envs.drainage.tensor_features import TensorFeatures
+from envs.drainage.surrogate.calibration import calibrate
+from envs.drainage.surrogate.features import TensorFeatures
+from envs.drainage.surrogate.library import Days, Library
+from envs.drainage.surrogate.model import Basin
 
 LIBRARY = 2
 """Number of recorded days for each plant."""

@@ -6,9 +6,9 @@ from swmm.toolkit import solver
 from swmm.toolkit.shared_enum import LinkResult, NodeResult
 
 from envs import CityloopError, load_scenario
-from envs.drainage.inp import Inp
 from envs.drainage.network import load_site
-from envs.drainage.swmm import Swmm, _reason
+from envs.drainage.swmm.inp import Inp
+from envs.drainage.swmm.simulation import Swmm, _reason
 from envs.drainage.weather import set_up
 from tests.envs.drainage.small import NETWORK
 

@@ -5,8 +5,8 @@ from swmm.toolkit import solver
 from swmm.toolkit.shared_enum import NodeProperty, ObjectType
 
 from envs.core.env import make_loop
-from envs.drainage.depths import SIZES_IN
-from envs.drainage.inp import Inp
+from envs.drainage.swmm.depths import SIZES_IN
+from envs.drainage.swmm.inp import Inp
 
 
 @pytest.mark.parametrize("unit", ["CMS", "CFS"])

@@ -7,7 +7,7 @@ import pytest
 
 from envs.core.env import make_loop
 from envs.intersections.detection import Vehicles
-from envs.intersections.roads import Roads
+from envs.intersections.network.roads import Roads
 from tests.envs.intersections.small import junction, movement, site
 
 LINKS = {

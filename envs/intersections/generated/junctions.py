@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from envs.core.sumo_programs import run_sumo_program
-from envs.intersections.generate import Trip, cached_network, poisson, write_trips
+from envs.intersections.generated.grids import Trip, cached_network, poisson, write_trips
 
 DURATION_S = 1800
 ARMS, ARMS_SHARE = (3, 4, 5), (0.25, 0.55, 0.2)

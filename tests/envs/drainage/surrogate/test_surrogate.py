@@ -8,17 +8,17 @@ from agents import make_controller
 from agents.networks import GatePolicy
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.drainage import calibration
-from envs.drainage.calibration import calibrate
 from envs.drainage.features import DrainageFeatures
-from envs.drainage.inp import Inp
-from envs.drainage.library import Library
 from envs.drainage.network import load_site
-from envs.drainage.recording import Recorder
-from envs.drainage.reservoirs import reservoirs
-from envs.drainage.surrogate import Basin, play
-from envs.drainage.tensor_features import TensorFeatures
-from envs.drainage.twin import Twin
+from envs.drainage.surrogate import calibration
+from envs.drainage.surrogate.calibration import calibrate
+from envs.drainage.surrogate.features import TensorFeatures
+from envs.drainage.surrogate.library import Library
+from envs.drainage.surrogate.model import Basin, play
+from envs.drainage.surrogate.recording import Recorder
+from envs.drainage.surrogate.reservoirs import reservoirs
+from envs.drainage.surrogate.twin import Twin
+from envs.drainage.swmm.inp import Inp
 from tests.envs.drainage.small import NETWORK
 
 SCENARIO = load_scenario("drainage/astlingen", storms__depth_spread=0.8, duration_s=30 * 3600)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from math import isfinite
 
-from envs.drainage.inp import FOOT_M, NODE_SECTIONS, Inp, folded
+from envs.drainage.swmm.inp import FOOT_M, NODE_SECTIONS, Inp, folded
 
 JUNCTION = "JUNCTION"
 """Shape in a tank's row for a node that is no storage."""

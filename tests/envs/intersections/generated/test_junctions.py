@@ -5,8 +5,8 @@ import pytest
 from agents import make_controller
 from envs import load_scenario
 from envs.core.env import make_loop
-from envs.intersections.junctions import WITH_CROSSINGS, generated_junction
-from envs.intersections.network import load_site
+from envs.intersections.generated.junctions import WITH_CROSSINGS, generated_junction
+from envs.intersections.network.read import load_site
 from envs.intersections.scenarios import JUNCTIONS
 
 

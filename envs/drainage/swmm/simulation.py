@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from envs.core.errors import CityloopError, first_line
-from envs.drainage.inp import Inp
+from envs.drainage.swmm.inp import Inp
 
 Places = np.ndarray
 """SWMM's indices of nodes, links or gauges, int32 ``(n,)``."""
@@ -34,7 +34,7 @@ PLACED = re.compile(r"(ERROR .*) at line \d+ of (.*):")
 def load() -> None:
     """Load SWMM, which otherwise the first simulation of a process does."""
     import_module("pyswmm")
-    import_module("envs.drainage.values")
+    import_module("envs.drainage.swmm.values")
 
 
 class Swmm:
@@ -64,7 +64,7 @@ class Swmm:
         from pyswmm.errors import MultiSimulationError
         from swmm.toolkit import shared_enum, solver
 
-        from envs.drainage import values
+        from envs.drainage.swmm import values
 
         self._toolkit, self._enum, self._values, self._inp = solver, shared_enum, values, inp
         self._metre, self._cms, self._cubic_metre = inp.metre, inp.cms, inp.cubic_metre

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from envs.core.sumo_programs import run_sumo_program
-from envs.intersections.generate import cached_network, ends, poisson, write_trips
+from envs.intersections.generated.grids import cached_network, ends, poisson, write_trips
 
 DURATION_S = 3600
 TWIN_M, SHORT_M, LONG_M = (10.0, 30.0), (35.0, 70.0), (90.0, 260.0)

@@ -3,7 +3,7 @@
 import pytest
 
 from envs import CityloopError
-from envs.drainage.inp import Inp, dry_gauges, free_pumps, refuse_rain_elsewhere, strip
+from envs.drainage.swmm.inp import Inp, dry_gauges, free_pumps, refuse_rain_elsewhere, strip
 
 TEXT = """
 [TITLE]

@@ -7,8 +7,8 @@ from sumolib.net import TLSProgram
 
 from envs import CityloopError, load_scenario
 from envs.core.sumo_programs import sumo_binary
-from envs.intersections.network import load_site
-from envs.intersections.rings import shown_together
+from envs.intersections.network.read import load_site
+from envs.intersections.network.rings import shown_together
 
 
 def program(ring1="1,2,3,4", ring2="5,6,7,8", **barriers):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.drainage.reservoirs import BANDS, Calibration
+from envs.drainage.surrogate.reservoirs import BANDS, Calibration
 
 SUBSTEP_S = 300.0
 """Largest time step of the water balance: tanks drain in hours."""

@@ -13,11 +13,11 @@ from functools import lru_cache
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import Inp
-from envs.drainage.recording import Recorder, Trace
-from envs.drainage.reservoirs import BANDS, Calibration, Reservoirs, reservoirs
 from envs.drainage.scenarios import DrainageScenario, Storms
 from envs.drainage.site import DrainageSite
+from envs.drainage.surrogate.recording import Recorder, Trace
+from envs.drainage.surrogate.reservoirs import BANDS, Calibration, Reservoirs, reservoirs
+from envs.drainage.swmm.inp import Inp
 
 WINDOW_S = 1800
 """Interval of water balances: long relative to filling times of pipes, short relative to those of tanks."""
@@ -79,7 +79,7 @@ def _fit(plain: str, site: DrainageSite) -> Calibration:
 
 def _excess(fit: Calibration, step_s: float, runs: list[Run]) -> np.ndarray:
     """Excess overflow of the surrogate's reservoirs over SWMM's, median of the runs with overflow, ``(K,)``."""
-    from envs.drainage.surrogate import Basin, play
+    from envs.drainage.surrogate.model import Basin, play
 
     settings, inflows, traces = zip(*runs, strict=True)
     found = play(Basin(fit, step_s), np.array(settings), np.array(inflows))

@@ -5,9 +5,9 @@ import pytest
 from agents import make_controller
 from envs import load_scenario
 from envs.core.env import make_loop
-from envs.intersections.network import load_site
+from envs.intersections.generated.towns import generated_town
+from envs.intersections.network.read import load_site
 from envs.intersections.scenarios import TOWNS
-from envs.intersections.towns import generated_town
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The surrogate of a network, for back-propagation: a few reservoirs, fitted to SWMM, and their control."""

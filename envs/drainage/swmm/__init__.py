@@ -1,0 +1,1 @@
+"""SWMM: its input file, and its simulation."""

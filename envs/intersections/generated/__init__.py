@@ -1,0 +1,1 @@
+"""Generated road networks: grids, towns and single junctions."""
