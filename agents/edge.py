@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from agents import make_controller
 from envs.core.errors import CityloopError
 from envs.core.world import Controller, Intervention
-from envs.dampers.acquisition import Acquisition
+from envs.dampers.acquisition.unit import Acquisition
 from envs.dampers.features import DampersFeatures
 from envs.dampers.guard import DampersGuard
 from envs.dampers.site import DampersSite

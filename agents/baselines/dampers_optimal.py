@@ -1,7 +1,7 @@
 """Laws that are designed from the building's model with scipy: Lyapunov, clipped-optimal and continuous LQG.
 
-States are the observer's (`envs.dampers.observer`, the Kalman filter of the LQG); gains come from the site's elastic
-frame alone (`envs.dampers.regulator`).
+States are the observer's (`envs.dampers.acquisition.observer`, the Kalman filter of the LQG); gains come from the
+site's elastic frame alone (`envs.dampers.regulator`).
 """
 
 from __future__ import annotations

@@ -6,11 +6,11 @@ import logging
 
 from envs.core.errors import CityloopError
 from envs.core.warn_once import warn_once
-from envs.dampers.building import Building
-from envs.dampers.records import offset_of, read_record
+from envs.dampers.mechanics.building import Building
+from envs.dampers.mechanics.structure import spectral_radius
+from envs.dampers.motions.records import offset_of, read_record
 from envs.dampers.scenarios import DampersScenario
 from envs.dampers.site import DampersSite
-from envs.dampers.structure import spectral_radius
 
 LOGGER = logging.getLogger(__name__)
 

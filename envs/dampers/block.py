@@ -14,16 +14,15 @@ from typing import Any
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.dampers.acquisition import Acquisition
-from envs.dampers.building import Building
-from envs.dampers.earlier import renamed
-from envs.dampers.frame import Frame
+from envs.dampers.acquisition.unit import Acquisition
 from envs.dampers.kpis import Tally
-from envs.dampers.motions import draw, facade_n_s_m
+from envs.dampers.mechanics.building import Building
+from envs.dampers.mechanics.frame import Frame
+from envs.dampers.mechanics.structure import Structure, uncontrolled_response
+from envs.dampers.motions.motion import draw, facade_n_s_m
 from envs.dampers.scenarios import Conditions, DampersScenario
 from envs.dampers.sensing import SensorModel, draw_faults
 from envs.dampers.site import DampersSite
-from envs.dampers.structure import Structure, uncontrolled_response
 
 SAMPLE_S, PER_PERIOD = 0.005, 50
 """Largest sampling interval of generated loads, and least number of samples in the building's first period; loads are
@@ -67,10 +66,6 @@ class Block:
         self.acquisition = Acquisition(site)
         self.readings: Readings = {}
         self.truth: dict[str, np.ndarray] = {}
-
-    def __setstate__(self, saved: dict[str, Any]) -> None:
-        """Restore a checkpoint, an earlier one included."""
-        vars(self).update(renamed(saved))
 
     def begin(self, seeds: Sequence[int], mounted: bool = True) -> Readings:
         """Start an episode of each seed, at rest; its first readings. ``mounted=False``: dampers exert no force."""

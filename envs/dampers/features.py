@@ -14,8 +14,8 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.core.world import Observation
-from envs.dampers.device import Array
-from envs.dampers.frame import drift_sums
+from envs.dampers.mechanics.device import Array
+from envs.dampers.mechanics.frame import drift_sums
 from envs.dampers.regulator import LqrWeights, level_for_force, regulator
 from envs.dampers.site import DampersSite
 

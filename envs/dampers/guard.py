@@ -16,7 +16,7 @@ from envs.dampers.site import DampersSite
 
 DOUBT_SILENT_S = 0.1
 """A damper gets the safe level once no valid stroke or force came for this long, or its sensors are not believed
-(`plausibility.py`)."""
+(`acquisition/plausibility.py`)."""
 
 NEAR = 0.9
 """Share of the rated force beyond which voltage may not rise, and of the stroke beyond which it is full."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-
-from envs.dampers.earlier import renamed
 
 if TYPE_CHECKING:
     from envs.dampers.site import DampersSite
@@ -68,10 +66,6 @@ class Tally:
         self._peaks, self._squares = np.zeros((2 * n + 1, copies)), np.zeros((2 * n + 1, copies))
         self._force, self._stroke, self._level = np.zeros(copies), np.zeros(copies), np.zeros(copies)
         self.ratios = np.zeros((2, copies))
-
-    def __setstate__(self, saved: dict[str, Any]) -> None:
-        """Restore a checkpoint, an earlier one included."""
-        vars(self).update(renamed(saved))
 
     def take(
         self, now: np.ndarray, peaks: np.ndarray, force: np.ndarray, stroke: np.ndarray, level: np.ndarray, k: int

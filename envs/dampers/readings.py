@@ -1,4 +1,4 @@
-"""Readings of a building: samples of its sensors, and estimates of its acquisition unit (`observer.py`)."""
+"""Readings of a building: samples of its sensors, and estimates of its acquisition unit (`acquisition/observer.py`)."""
 
 from __future__ import annotations
 

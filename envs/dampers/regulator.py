@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.dampers.device import Array, Device
-from envs.dampers.frame import drift_matrix, drift_sums, zero_order_hold
+from envs.dampers.mechanics.device import Array, Device
+from envs.dampers.mechanics.frame import drift_matrix, drift_sums, zero_order_hold
 from envs.dampers.site import DampersSite
 
 

@@ -10,8 +10,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen
 from envs.core.scenario import Scenario
-from envs.dampers.building import BUILDINGS, Building, read_building
-from envs.dampers.motions import Motion, recorded_s
+from envs.dampers.mechanics.building import BUILDINGS, Building, read_building
+from envs.dampers.motions.motion import Motion, recorded_s
 from envs.dampers.timing import Timing
 
 LONGEST_S = 600.0

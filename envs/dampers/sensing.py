@@ -102,6 +102,3 @@ class SensorModel:
         if self._lossy:
             samples[self._rng.random(true.shape) < self._dropout] = np.nan
         return np.asarray(samples)
-
-
-Sensors = SensorModel  # its name in earlier checkpoints

@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from envs.core.readings import Axes
 from envs.core.site import Site
-from envs.dampers.building import Building
+from envs.dampers.mechanics.building import Building
 from envs.dampers.timing import Timing
 
 SAFE_LEVEL = 0.3

@@ -19,17 +19,16 @@ import torch
 from torch import Tensor
 
 from envs.core.differentiable import Levels, Window
+from envs.dampers.acquisition.observer import Estimate, Observer
 from envs.dampers.assembly import is_stable, load_site
 from envs.dampers.block import load_histories, wind_load_coefficients
-from envs.dampers.device import DamperState
-from envs.dampers.earlier import renamed
 from envs.dampers.features import DampersFeatures
-from envs.dampers.frame import drift_matrix
-from envs.dampers.kernel import Decision, fits, step_constants
-from envs.dampers.observer import Estimate, Observer
+from envs.dampers.mechanics.device import DamperState
+from envs.dampers.mechanics.frame import drift_matrix
+from envs.dampers.mechanics.kernel import Decision, fits, step_constants
+from envs.dampers.mechanics.structure import Structure, StructureState
 from envs.dampers.scenarios import DampersScenario
 from envs.dampers.sensing import draw_faults
-from envs.dampers.structure import Structure, StructureState
 
 SUBSTEP_S = 0.002
 """Least time step of the differentiable simulation: half as many steps as the world's for about the same motion; the
@@ -278,7 +277,7 @@ class Twin:
         return copy.deepcopy(kept), noise
 
     def set_state(self, state: Any) -> None:
-        """Continue from a state, an earlier checkpoint's included."""
+        """Continue from a state, as `get_state` gave it."""
         kept, noise = state
-        vars(self).update(renamed(copy.deepcopy(kept)))
+        vars(self).update(copy.deepcopy(kept))
         self._noise.set_state(noise)

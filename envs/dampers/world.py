@@ -12,8 +12,8 @@ from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.world import Commands, World
 from envs.dampers.block import Block
-from envs.dampers.fatigue import relative_damage
 from envs.dampers.kpis import BARE
+from envs.dampers.mechanics.fatigue import relative_damage
 from envs.dampers.scenarios import DampersScenario
 from envs.dampers.site import DampersSite
 

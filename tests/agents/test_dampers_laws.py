@@ -17,7 +17,7 @@ from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
-from envs.dampers.frame import drift_matrix
+from envs.dampers.mechanics.frame import drift_matrix
 from envs.dampers.regulator import LqrWeights, actuated, regulator
 from tests.envs.dampers.shaken import shear_frame
 

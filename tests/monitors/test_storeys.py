@@ -24,8 +24,8 @@ from agents.monitors.storeys.teach import learn, play_windows
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.dampers.assembly import load_site
-from envs.dampers.building import Building
-from envs.dampers.frame import drift_matrix, zero_order_hold
+from envs.dampers.mechanics.building import Building
+from envs.dampers.mechanics.frame import drift_matrix, zero_order_hold
 from envs.dampers.scenarios import DampersScenario
 from envs.dampers.site import DampersSite
 from tests.envs.dampers.shaken import shear_frame

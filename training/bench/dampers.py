@@ -28,8 +28,8 @@ from envs.dampers import SYSTEM
 from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
 from envs.dampers.features import DampersFeatures
+from envs.dampers.mechanics.structure import Structure
 from envs.dampers.scenarios import DampersScenario
-from envs.dampers.structure import Structure
 from training.settings import Settings
 
 BATCH = 1024

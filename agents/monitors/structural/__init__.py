@@ -4,7 +4,7 @@ from agents.monitors.structural.config import Channel, MonitorConfig
 from agents.monitors.structural.monitor import StructuralMonitor
 from agents.monitors.structural.report import Report
 from agents.monitors.structural.tracks import Track, tracks
-from envs.dampers.fatigue import FatigueLedger, SNCurve
+from envs.dampers.mechanics.fatigue import FatigueLedger, SNCurve
 
 __all__ = [
     "Channel",

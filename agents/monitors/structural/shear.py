@@ -10,7 +10,7 @@ from scipy.linalg import eigh
 from scipy.optimize import least_squares
 
 from envs.core.errors import CityloopError
-from envs.dampers.frame import chain
+from envs.dampers.mechanics.frame import chain
 
 MODEL_ERROR = (0.005, 0.03)
 """How closely a shear frame is expected to meet a building's frequencies (relative) and shape components."""

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from envs.dampers.building import Building, read_building
-from envs.dampers.frame import Frame, chain, modal_damping
-from envs.dampers.structure import Structure
+from envs.dampers.mechanics.building import Building, read_building
+from envs.dampers.mechanics.frame import Frame, chain, modal_damping
+from envs.dampers.mechanics.structure import Structure
 from tests.data import EL_CENTRO
 
 

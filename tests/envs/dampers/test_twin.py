@@ -8,8 +8,8 @@ from agents.baselines.dampers import PassiveOn
 from envs import load_scenario
 from envs.dampers.assembly import is_stable
 from envs.dampers.block import Block
+from envs.dampers.mechanics.structure import Structure
 from envs.dampers.scenarios import Conditions
-from envs.dampers.structure import Structure
 from envs.dampers.twin import Twin
 from tests.envs.dampers.shaken import building, noise
 from training.tuning.dampers import Tuner

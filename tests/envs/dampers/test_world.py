@@ -1,8 +1,5 @@
 """The plant as the loop sees it: estimates follow the truth, faults are faults, indicators mean what they say."""
 
-import copy
-import pickle
-
 import numpy as np
 import pytest
 
@@ -11,17 +8,16 @@ from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.testing import check_system
 from envs.core.vector_testing import check_vector
+from envs.dampers.acquisition.observer import Observer
 from envs.dampers.assembly import load_site
 from envs.dampers.block import Block, samples
-from envs.dampers.building import Building
-from envs.dampers.earlier import RENAMED
 from envs.dampers.features import DAMPER_FEATURES, NEIGHBOUR_FEATURES, DampersFeatures
 from envs.dampers.kpis import BARE
-from envs.dampers.motions import draw
-from envs.dampers.observer import Observer
+from envs.dampers.mechanics.building import Building
+from envs.dampers.mechanics.structure import uncontrolled_response
+from envs.dampers.motions.motion import draw
 from envs.dampers.scenarios import NAMES
 from envs.dampers.sensing import SensorModel, draw_faults
-from envs.dampers.structure import uncontrolled_response
 from envs.dampers.vector import DampersVector
 from envs.dampers.world import UNMOUNTED
 
@@ -323,25 +319,3 @@ def test_a_vector_of_one_is_the_world():
         batch, step = plants.step(np.full((1, 2, 1), level)), loop.step(np.full((2, 1), level))
         np.testing.assert_allclose(batch.reward[0], step.reward, rtol=1e-2, atol=1e-3)
         np.testing.assert_allclose(batch.observation[0], loop.layout.flatten(loop.observation), atol=0.02)
-
-
-def test_a_run_that_was_begun_under_earlier_names_resumes():
-    """What its checkpoint calls classes and attributes is found under their present names."""
-    for module, name in (
-        ("structure", "Moment"),
-        ("device", "Inside"),
-        ("building", "Sensors"),
-        ("sensing", "Sensors"),
-    ):
-        assert pickle.loads(f"cenvs.dampers.{module}\n{name}\n.".encode())
-    block, earlier = block_of(seeds=[5]), {now: before for before, now in RENAMED.items()}
-
-    def resumed(thing):
-        found = object.__new__(type(thing))
-        found.__setstate__({earlier.get(name, name): value for name, value in vars(copy.deepcopy(thing)).items()})
-        return found
-
-    other = resumed(block)
-    other.tally = resumed(block.tally)
-    run(block), run(other)
-    assert other.kpis() == block.kpis()

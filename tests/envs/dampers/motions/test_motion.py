@@ -5,8 +5,8 @@ import pytest
 
 from envs import CityloopError
 from envs.dampers.assembly import load_site
-from envs.dampers.frame import modal_response
-from envs.dampers.motions import (
+from envs.dampers.mechanics.frame import modal_response
+from envs.dampers.motions.motion import (
     SOILS,
     Motion,
     Spectrum,
@@ -19,9 +19,9 @@ from envs.dampers.motions import (
     gusts,
     near_field,
 )
-from envs.dampers.records import offset_of, read_record
+from envs.dampers.motions.records import offset_of, read_record
+from envs.dampers.motions.spectrum import G, design_spectrum, match, spectrum
 from envs.dampers.scenarios import DampersScenario
-from envs.dampers.spectrum import G, design_spectrum, match, spectrum
 from tests.data import EL_CENTRO, needs_el_centro
 from tests.envs.dampers.shaken import shear_frame
 

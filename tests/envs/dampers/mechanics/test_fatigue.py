@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from envs.core.errors import CityloopError
-from envs.dampers.fatigue import FatigueLedger, SNCurve, cycles, relative_damage
+from envs.dampers.mechanics.fatigue import FatigueLedger, SNCurve, cycles, relative_damage
 from tests.monitors.buildings import rng
 
 ASTM = (-2, 1, -3, 5, -1, 3, -4, 4, -2)

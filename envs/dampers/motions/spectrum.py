@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from envs.dampers.frame import first_order_hold
+from envs.dampers.mechanics.frame import first_order_hold
 
 G = 9.80665
 """Standard gravity in m/s²."""

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from envs.dampers.building import BUILDINGS
-from envs.dampers.device import DamperState, Device, Hysteresis, bouc_wen_step, damper_step
+from envs.dampers.mechanics.building import BUILDINGS
+from envs.dampers.mechanics.device import DamperState, Device, Hysteresis, bouc_wen_step, damper_step
 from tests.envs.dampers.shaken import building, elastic_j
 
 DT_S = 0.0005

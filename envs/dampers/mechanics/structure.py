@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.dampers.building import Building
-from envs.dampers.device import Array, DamperState, bouc_wen_step, damper_step
-from envs.dampers.frame import Frame, drift_matrix, modal_response, zero_order_hold
+from envs.dampers.mechanics.building import Building
+from envs.dampers.mechanics.device import Array, DamperState, bouc_wen_step, damper_step
+from envs.dampers.mechanics.frame import Frame, drift_matrix, modal_response, zero_order_hold
 
 
 class StructureState(NamedTuple):
@@ -38,9 +38,6 @@ class StructureState(NamedTuple):
     force: Array
     h: Array
     drift_rate: Array
-
-
-Moment = StructureState  # its name in earlier checkpoints
 
 
 class Structure:

@@ -103,9 +103,6 @@ class DamperState(NamedTuple):
     y: Array
 
 
-Inside = DamperState  # its name in earlier checkpoints
-
-
 def bouc_wen_step(shape: Hysteresis, z: Array, rate: Array, dt_s: float, xp: Any = np) -> Array:
     """Hysteretic variable z after a step, linearly implicit: stable at any rate, first order in the step.
 

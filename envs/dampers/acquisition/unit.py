@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.dampers.observer import Estimate, Observer
-from envs.dampers.plausibility import Plausibility, Trust
+from envs.dampers.acquisition.observer import Estimate, Observer
+from envs.dampers.acquisition.plausibility import Plausibility, Trust
 from envs.dampers.site import DampersSite
 
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.dampers.device import bouc_wen_step
+from envs.dampers.mechanics.device import bouc_wen_step
 from envs.dampers.site import DampersSite
 
 EVERY_S = 0.03

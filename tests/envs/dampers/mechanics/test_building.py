@@ -5,9 +5,9 @@ import pytest
 
 from envs import CityloopError, load_scenario
 from envs.dampers.assembly import load_site
-from envs.dampers.building import BUILDINGS
+from envs.dampers.mechanics.building import BUILDINGS
+from envs.dampers.mechanics.structure import spectral_radius
 from envs.dampers.scenarios import NAMES, DampersScenario
-from envs.dampers.structure import spectral_radius
 from tests.envs.dampers.shaken import building
 
 PUBLISHED_HZ = {

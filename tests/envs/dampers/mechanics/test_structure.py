@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from envs.dampers.frame import drift_matrix
-from envs.dampers.structure import Structure, uncontrolled_response
+from envs.dampers.mechanics.frame import drift_matrix
+from envs.dampers.mechanics.structure import Structure, uncontrolled_response
 from tests.data import needs_el_centro
 from tests.envs.dampers.shaken import building, el_centro, elastic_j, energy_j, noise, peaks, shake, shear_frame
 

@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from envs.core.frozen import Frozen
-from envs.dampers.records import read_record
-from envs.dampers.spectrum import G, match
+from envs.dampers.motions.records import read_record
+from envs.dampers.motions.spectrum import G, match
 
 SOILS: dict[str, tuple[float, float, float, float]] = {
     "firm": (15.0, 0.6, 1.5, 0.6),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from envs.dampers.frame import (
+from envs.dampers.mechanics.frame import (
     Frame,
     chain,
     drift_matrix,

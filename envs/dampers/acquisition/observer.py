@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.dampers.device import Array
-from envs.dampers.frame import drift_matrix, first_order_hold
-from envs.dampers.plausibility import Trust
+from envs.dampers.acquisition.plausibility import Trust
+from envs.dampers.mechanics.device import Array
+from envs.dampers.mechanics.frame import drift_matrix, first_order_hold
 from envs.dampers.site import DampersSite
 
 FORCE_DOUBT, GROUND_DOUBT = 0.01, 0.02

@@ -14,10 +14,10 @@ from pydantic import Field, model_validator
 
 from envs.core.frozen import Frozen
 from envs.core.scenario import read_yaml
-from envs.dampers.device import Device, Hysteresis
-from envs.dampers.frame import Frame, chain, modal_damping
+from envs.dampers.mechanics.device import Device, Hysteresis
+from envs.dampers.mechanics.frame import Frame, chain, modal_damping
 
-FOLDER = Path(__file__).parent / "buildings"
+FOLDER = Path(__file__).parents[1] / "buildings"
 BUILDINGS = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 """The buildings that ship, one file each; each file says which of its values are recalled and which confirmed."""
 
@@ -47,9 +47,6 @@ class SensorSpec(Frozen):
     accel_m_s2: float = Field(default=0.005, gt=0)
     stroke_mm: float = Field(default=0.02, gt=0)
     force_n: float = Field(default=1.0, gt=0)
-
-
-Sensors = SensorSpec  # its name in earlier checkpoints
 
 
 class Building(Frozen):

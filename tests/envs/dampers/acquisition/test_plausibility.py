@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from agents import make_controller
 from envs import load_scenario
+from envs.dampers.acquisition.plausibility import RETURN_S
 from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
 from envs.dampers.guard import DampersGuard
-from envs.dampers.plausibility import RETURN_S
 from envs.dampers.scenarios import Conditions
 
 SCENARIO = load_scenario("dampers/jansen", duration_s=8.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.dampers.spectrum import G
+from envs.dampers.motions.spectrum import G
 
 GAP = 3.0
 """Time steps longer than this multiple of the usual one are a gap in the record."""

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.dampers.building import Building
 from envs.dampers.jit import compiled, within
+from envs.dampers.mechanics.building import Building
 
 
 class StepConstants(NamedTuple):

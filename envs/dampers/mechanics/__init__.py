@@ -1,0 +1,1 @@
+"""The mechanics of a building: frames, dampers, yielding storeys, fatigue."""
