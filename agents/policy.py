@@ -29,8 +29,8 @@ from agents.plain_onnx import check_plain, check_size
 from agents.shipped import CARD
 from agents.signing import SIGNATURE, check_signature
 from envs.core.errors import CityloopError, first_line
-from envs.core.files import make_folder, replace_folder
 from envs.core.frozen import first_problem
+from envs.core.machine.files import make_folder, replace_folder
 from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site

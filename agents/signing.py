@@ -11,8 +11,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from envs.core.errors import CityloopError
-from envs.core.files import DRAFT, write_bytes
 from envs.core.frozen import Frozen, first_problem
+from envs.core.machine.files import DRAFT, write_bytes
 
 SIGNATURE = "signature.json"
 """Name of the signature's file."""

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from agents import find_bundle
 from envs.core.errors import CityloopError
-from envs.core.files import make_folder
+from envs.core.machine.files import make_folder
 from envs.core.registry import get_system
 from envs.core.site import Site
 from serving.access.entry import Access

@@ -14,8 +14,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from agents import POLICY, rules, shipped_policies
 from agents.signing import public_key
 from envs.core.errors import CityloopError
-from envs.core.files import path_in
 from envs.core.frozen import Frozen, first_problem
+from envs.core.machine.files import path_in
 from envs.core.registry import SYSTEMS
 from envs.core.scenario import read_yaml
 from serving.access.principal import AccessSettings

@@ -22,10 +22,10 @@ from typing import Any
 import httpx
 
 from agents import POLICY, fallback_name, make_controller
-from envs.core.children import CONTEXT, start_child
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
+from envs.core.machine.children import CONTEXT, start_child
 from serving.client import SiteClient
 from serving.client.control import Plant
 from serving.config import ServiceConfig

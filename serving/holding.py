@@ -14,7 +14,7 @@ from pathlib import Path
 import sqlalchemy as sql
 
 from envs.core.errors import CityloopError
-from envs.core.files import Held, hold
+from envs.core.machine.files import Held, hold
 from serving.booking.connection import file_of
 from serving.booking.database import database_of
 from serving.config import ServiceConfig

@@ -14,7 +14,7 @@ from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
 from envs.core.registry import SYSTEMS, get_system, load_scenario
-from envs.core.testing import DECISIONS, Check, check_system
+from envs.core.testing.systems import DECISIONS, Check, check_system
 
 
 def check(target: str) -> list[Check]:

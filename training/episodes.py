@@ -21,10 +21,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from agents import make_controller
-from envs.core.children import CONTEXT, MAIN_HINT, UNSTARTED, start_child
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
+from envs.core.machine.children import CONTEXT, MAIN_HINT, UNSTARTED, start_child
 from envs.core.scenario import Scenario
 from envs.core.world import Controller
 

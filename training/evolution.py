@@ -20,7 +20,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agents.networks import NETWORKS, PolicyNetwork
-from envs.core.files import write_whole
+from envs.core.machine.files import write_whole
 from envs.core.scenario import Scenario
 from envs.core.world import Controller
 from training.actions import ActionCodec

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from envs.core.errors import CityloopError
-from envs.core.sockets import socket_folder
+from envs.core.machine.sockets import socket_folder
 
 LOGGER = logging.getLogger(__name__)
 

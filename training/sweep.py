@@ -20,7 +20,7 @@ import yaml
 from ray import tune
 
 from envs.core.errors import CityloopError
-from envs.core.files import read_json, write_json
+from envs.core.machine.files import read_json, write_json
 from envs.core.scenario import Scenario
 from training.session import ray_session
 from training.settings import Settings

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from agents import find_bundle
-from envs.core import files
 from envs.core.errors import CityloopError
-from envs.core.files import read_json, write_json, write_text
+from envs.core.machine import files
+from envs.core.machine.files import read_json, write_json, write_text
 from envs.core.registry import get_system, load_scenario
 from envs.core.scenario import Scenario, read_yaml
 from training.backprop import Backprop

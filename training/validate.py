@@ -22,9 +22,9 @@ import torch
 
 from agents import make_controller, references
 from agents.networks import NETWORKS, PolicyNetwork
-from envs.core import files
 from envs.core.errors import CityloopError
-from envs.core.files import read_json, write_json, write_whole
+from envs.core.machine import files
+from envs.core.machine.files import read_json, write_json, write_whole
 from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario

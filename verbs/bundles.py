@@ -13,7 +13,7 @@ import typer
 
 from agents import load_policy
 from envs import CityloopError
-from envs.core.files import write_text
+from envs.core.machine.files import write_text
 from envs.dampers.scenarios import DampersScenario
 from envs.transit.scenarios import TransitScenario
 from verbs import OUT, AsJson, ScenarioRef, Settings, command_line, scenario_of, variants

@@ -11,7 +11,7 @@ import envs
 from agents import POLICY, fallback_name, rules, shipped_policies
 from agents.shipped import proven_of
 from envs import CityloopError, get_system, load_scenario
-from envs.core.files import write_text
+from envs.core.machine.files import write_text
 from verbs import OUT, AsJson, ScenarioRef, Settings, chosen_scenario
 from verbs.terminal import STDOUT, Output, table, verdict
 

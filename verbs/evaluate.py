@@ -13,7 +13,7 @@ from agents import POLICY, find_bundle, references
 from agents.own import own
 from agents.shipped import speaks_of
 from envs import CityloopError, Scenario, get_system
-from envs.core.files import make_folder
+from envs.core.machine.files import make_folder
 from envs.core.site import Site
 from envs.transit.scenarios import TransitScenario
 from training.evaluation.results import Evaluation, UnwrittenError

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from envs.core.errors import CityloopError
-from envs.core.files import write_json
+from envs.core.machine.files import write_json
 from training.tracking.folders import SPEED
 
 STDOUT = "-"

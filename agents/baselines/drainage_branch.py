@@ -22,8 +22,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from envs.core.children import deaf_to_interrupts
 from envs.core.errors import CityloopError
+from envs.core.machine.children import deaf_to_interrupts
 from envs.drainage.swmm.inp import Inp, dry_gauges, free_pumps, rain_elsewhere, strip
 
 LENGTH = struct.Struct("<Q")

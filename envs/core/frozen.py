@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from envs.core.errors import CityloopError
-from envs.core.files import write_bytes
+from envs.core.machine.files import write_bytes
 
 KIND = re.compile(r"bool|int|float|str|constrained-\w+|(?:list|tuple|dict)\[.*\]|function-.*")
 """Names of union members that pydantic inserts into the location of an error."""

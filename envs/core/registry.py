@@ -18,8 +18,8 @@ from gymnasium import Space
 from envs.core.conditions import Condition
 from envs.core.consistency import Consistency
 from envs.core.errors import CityloopError
-from envs.core.files import path_in
 from envs.core.gauges import Gauges
+from envs.core.machine.files import path_in
 from envs.core.readings import Readings, Schema
 from envs.core.scenario import NAME, Scenario, read_yaml
 from envs.core.scene import Scene

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium.spaces import Space
 
-from envs.core.children import CONTEXT, MAIN_HINT, UNSTARTED, start_child
 from envs.core.env import SeedStream, make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import Layout, long_axes
+from envs.core.machine.children import CONTEXT, MAIN_HINT, UNSTARTED, start_child
 from envs.core.plant import Begin, Failure, Replaying, Report, Step, views, work
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario

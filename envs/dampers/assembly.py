@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from envs.core.errors import CityloopError
-from envs.core.warn_once import warn_once
+from envs.core.machine.warn_once import warn_once
 from envs.dampers.mechanics.building import Building
 from envs.dampers.mechanics.structure import spectral_radius
 from envs.dampers.motions.records import offset_of, read_record

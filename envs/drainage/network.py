@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any, Literal
 
 from envs.core.errors import CityloopError
-from envs.core.warn_once import warn_once
+from envs.core.machine.warn_once import warn_once
 from envs.drainage.objectives import OBJECTIVES
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite, Gate, Link, Node, Tank

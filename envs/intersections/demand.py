@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.core.files import kept
-from envs.core.sumo import read_root, seconds
+from envs.core.machine.files import kept
+from envs.core.sumo.reading import read_root, seconds
 from envs.intersections.scenarios import Demand, SignalScenario
 
 RATES = ("vehsPerHour", "perHour", "probability", "number")

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from envs.core.frozen import Frozen
-from envs.core.resco import RESCO_BEGIN_S, resco_files
 from envs.core.scenario import Scenario
+from envs.core.sumo.resco import RESCO_BEGIN_S, resco_files
 from envs.intersections.generated.grids import generated_crossings, generated_grid
 from envs.intersections.generated.junctions import DURATION_S, generated_junction
 from envs.intersections.generated.towns import generated_town

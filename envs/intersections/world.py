@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from envs.core.errors import CityloopError, first_line
 from envs.core.readings import Readings
 from envs.core.scene import Thing
-from envs.core.sumo_programs import load_libsumo
+from envs.core.sumo.programs import load_libsumo
 from envs.core.world import Commands, World
 from envs.intersections.demand import names_junctions, quiet_files, route_files
 from envs.intersections.detection import Detection

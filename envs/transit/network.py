@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.core.files import kept
-from envs.core.warn_once import warn_once
+from envs.core.machine.files import kept
+from envs.core.machine.warn_once import warn_once
 from envs.transit.matrices import Matrices
 from envs.transit.scenarios import TransitScenario, feed_files
 from envs.transit.site import TransitSite

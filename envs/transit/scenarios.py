@@ -12,8 +12,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from envs.core.errors import CityloopError
-from envs.core.resco import RESCO_BEGIN_S, resco_files
 from envs.core.scenario import Scenario, SeedRange, Seeds
+from envs.core.sumo.resco import RESCO_BEGIN_S, resco_files
 from envs.transit.settings import Breakdowns, Charging, Costs, Crew, Promise, StreetNoise, Timing, Walk, Weights
 from envs.transit.sources.settings import District, Trips
 

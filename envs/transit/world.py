@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.core.errors import CityloopError
+from envs.core.machine.warn_once import warn_once
 from envs.core.readings import Readings
 from envs.core.scene import Thing
-from envs.core.warn_once import warn_once
 from envs.core.world import Commands, World
 from envs.transit import census, kpis
 from envs.transit.dispatch import Dispatch

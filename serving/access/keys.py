@@ -27,7 +27,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from envs.core.errors import CityloopError
-from envs.core.files import write_bytes
+from envs.core.machine.files import write_bytes
 from serving.access.principal import ALL, Grant, Principal, problem_unquoted, read_secret_file
 from serving.access.watched import WatchedFile
 

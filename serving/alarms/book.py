@@ -17,7 +17,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from envs.core.conditions import Condition, Priority
-from envs.core.files import write_bytes
+from envs.core.machine.files import write_bytes
 from serving.core.kept_file import read_kept
 
 LOGGER = logging.getLogger("cityloop.serving")

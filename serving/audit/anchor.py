@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from envs.core.errors import CityloopError
-from envs.core.files import write_bytes
+from envs.core.machine.files import write_bytes
 from serving.access.principal import read_secret_file
 from serving.audit.chain import Head
 

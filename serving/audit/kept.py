@@ -19,7 +19,7 @@ from agents import shipped_policies
 from agents.policy import MODEL
 from agents.shipped import CARD
 from envs.core.errors import CityloopError
-from envs.core.files import DRAFT, write_bytes
+from envs.core.machine.files import DRAFT, write_bytes
 from envs.core.registry import SYSTEMS, get_system
 from envs.core.site import Site
 

@@ -19,7 +19,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import IO, cast
 
-from envs.core.files import DRAFT, sync_folder
+from envs.core.machine.files import DRAFT, sync_folder
 
 NAME = re.compile(r"(?P<n>\d{12})-(?P<begin>\d{8}T\d{6}Z)\.jsonl(?P<gz>\.gz)?")
 BEGIN = "%Y%m%dT%H%M%SZ"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.core.errors import CityloopError
-from envs.core.files import DRAFT, sync_folder
+from envs.core.machine.files import DRAFT, sync_folder
 from serving.audit.anchor import FILE, Anchor, signing_key
 from serving.audit.chain import Head, NotARecord, seal, split
 from serving.audit.origin import origin

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from envs.core.files import path_in
+from envs.core.machine.files import path_in
 
 LITE = "sqlite:///"
 

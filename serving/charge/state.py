@@ -17,8 +17,8 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from envs.core.errors import CityloopError
-from envs.core.files import make_folder, write_bytes
 from envs.core.frozen import Frozen, first_problem
+from envs.core.machine.files import make_folder, write_bytes
 from envs.core.site import Site
 from serving.charge.overrides import Override
 from serving.charge.roles import Roles

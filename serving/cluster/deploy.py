@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from envs.core.errors import CityloopError
-from envs.core.files import write_whole
+from envs.core.machine.files import write_whole
 from serving.build import Plan
 from serving.cluster.ray_cluster import SETTINGS
 from serving.cluster.replica import application, user_config

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from envs.core.errors import CityloopError
-from envs.core.sockets import SHORT
+from envs.core.machine.sockets import SHORT
 
 LEAST_FILES = 256
 """Files that Ray and HAProxy have open at a time, with room for a few clients: with fewer they wait for ever."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from envs.core.errors import CityloopError
-from envs.core.files import write_bytes
+from envs.core.machine.files import write_bytes
 from serving.cluster.processes import alive, family, title
 from serving.core.refusals import problem
 

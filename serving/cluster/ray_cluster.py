@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from envs.core.cache import can_be_made
 from envs.core.errors import CityloopError
+from envs.core.machine.cache import can_be_made
 from serving.cluster.guardian import Guardian, end_users
 from serving.cluster.loopback import LOOPBACK, confine_cluster
 from serving.cluster.machine import OwnFolder, check_files, connections

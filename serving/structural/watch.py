@@ -19,7 +19,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from agents.monitors.storeys import StoreyMonitor, StoreyReport, Windows
-from envs.core.files import make_folder, write_bytes
+from envs.core.machine.files import make_folder, write_bytes
 from serving.core.events import Decision, Event, Structure
 from serving.core.kept_file import read_kept
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envs.core.files import make_folder
+from envs.core.machine.files import make_folder
 from envs.core.site import Site
 from serving.alarms.book import Alarm, Happening
 from serving.alarms.watch import AlarmWatch

@@ -7,7 +7,7 @@ import pytest
 from agents import make_controller
 from agents.baselines.intersections_plans import LOOP_M, loops
 from envs.core.env import make_loop
-from envs.core.sumo_programs import sumo_binary
+from envs.core.sumo.programs import sumo_binary
 from envs.intersections.site import Segment
 from tests.envs.intersections.small import SPEED_MPS, crossroads
 

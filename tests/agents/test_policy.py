@@ -106,7 +106,7 @@ def test_a_bundle_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pyt
     def fails(one: Path, other: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("envs.core.files.exchange", fails)
+    monkeypatch.setattr("envs.core.machine.files.exchange", fails)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)) as raised:
         bundle(path, name="other")
     assert raised.value.filename == str(path)

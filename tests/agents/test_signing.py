@@ -14,7 +14,7 @@ from agents import load_policy
 from agents.policy import add_results
 from agents.signing import SIGNATURE, sign
 from envs import CityloopError
-from envs.core.files import DRAFT
+from envs.core.machine.files import DRAFT
 from tests.serving.bundles import bundle
 
 

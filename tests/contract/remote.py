@@ -1,7 +1,7 @@
 """A PettingZoo environment in a process of its own, for tests that step two at a time: one simulator a process."""
 
 from envs import parallel_env
-from envs.core.children import CONTEXT, start_child
+from envs.core.machine.children import CONTEXT, start_child
 
 
 def _serve(pipe, scenario):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from envs import CityloopError, get_system, load_scenario
-from envs.core import testing
 from envs.core.env import make_loop
-from envs.core.testing import CHECKS, check_system
+from envs.core.testing import systems as testing
+from envs.core.testing.systems import CHECKS, check_system
 
 REF = "intersections/grid2x2"
 DECISIONS = 6

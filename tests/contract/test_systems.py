@@ -20,11 +20,11 @@ from stable_baselines3.common.env_util import make_vec_env
 
 import envs
 from envs import SYSTEMS, CityGymEnv, CityloopError, load_scenario, parallel_env
-from envs.core import testing
 from envs.core.env import make_loop
 from envs.core.registry import get_system
 from envs.core.rollout import random_requests
-from envs.core.testing import check_system
+from envs.core.testing import systems as testing
+from envs.core.testing.systems import check_system
 from tests.contract.remote import RemoteEnv
 
 ROOT = Path(__file__).resolve().parents[2]

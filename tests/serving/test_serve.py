@@ -23,8 +23,8 @@ import pytest
 from agents import make_controller
 from envs import CityloopError, get_system, load_scenario
 from envs.core.env import make_loop
+from envs.core.machine.sockets import SHORT
 from envs.core.scenario import Scenario
-from envs.core.sockets import SHORT
 from serving.build import Plan
 from serving.client.control import control
 from serving.cluster.ports import free_ports

@@ -20,7 +20,7 @@ from agents.networks import StagePolicy
 from agents.policy import Policy, write_bundle
 from cityloop import main
 from envs import CityloopError, load_scenario
-from envs.core.files import read_json
+from envs.core.machine.files import read_json
 from envs.core.scenario import read_yaml
 from tests.training.small import SMALL, rows, weights
 from training.bundles.export import export, to_onnx

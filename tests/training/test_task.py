@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from envs import CityloopError, load_scenario
-from envs.core import testing
 from envs.core.loop import ControlLoop
+from envs.core.testing import systems as testing
 from training.check import check
 from training.evaluation.evaluate import evaluate
 from training.reference import train_reference

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from agents import make_controller
 from envs import load_scenario
 from envs.core.env import make_loop
-from envs.core.files import read_json
+from envs.core.machine.files import read_json
 from envs.core.scenario import read_yaml
 from tests.training.small import SMALL, tags, weights
 from training.bundles.export import export

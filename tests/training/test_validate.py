@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from envs import load_scenario
-from envs.core.files import read_json, write_json
+from envs.core.machine.files import read_json, write_json
 from training.settings import Settings
 from training.validate import Validator, write_weights
 

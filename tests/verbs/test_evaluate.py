@@ -138,7 +138,7 @@ def test_no_card_vouches_for_another_place_of_a_name_that_ships(tmp_path, capsys
 
 
 def test_a_card_that_cannot_be_written_is_refused_before_anything_runs(monkeypatch, tmp_path, capsys):
-    from envs.core import files
+    from envs.core.machine import files
     from tests.serving.bundles import bundle
 
     folder = bundle(tmp_path / "tiny")

@@ -22,7 +22,7 @@ from envs.core.env import CityParallelEnv, make_loop
 from envs.core.loop import ControlLoop
 from envs.core.registry import load_scenario
 from envs.core.rollout import timed_episode
-from envs.core.sumo_programs import load_libsumo
+from envs.core.sumo.programs import load_libsumo
 from envs.intersections.scenarios import SignalScenario
 from envs.intersections.signals import START, SignalController, program_id, sumo_programs
 from training.bench.sumo_rl import decisions_per_s

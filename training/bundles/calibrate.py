@@ -23,8 +23,8 @@ from agents.policy import Policy, add_envelope
 from agents.watch import Watch
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
-from envs.core.files import make_folder, write_text
 from envs.core.loop import ControlLoop
+from envs.core.machine.files import make_folder, write_text
 from envs.core.scenario import Scenario
 from envs.core.world import Controller, Observation
 

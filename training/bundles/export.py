@@ -22,7 +22,7 @@ from agents.policy import Policy, check_target, write_bundle
 from agents.shipped import CARD
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
-from envs.core.files import read_json
+from envs.core.machine.files import read_json
 from envs.core.registry import get_system
 from envs.core.scenario import NAME, Scenario, read_yaml
 from envs.core.site import Site

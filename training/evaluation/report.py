@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.core.files import write_json
 from envs.core.loop import ControlLoop
+from envs.core.machine.files import write_json
 from training.evaluation import plots
 from training.evaluation.results import Evaluation, short_names
 from training.pictures import save

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from envs.core.errors import CityloopError
-from envs.core.files import write_json
 from envs.core.frozen import first_problem
+from envs.core.machine.files import write_json
 from envs.core.scenario import Scenario
 from training.settings import ALGORITHMS, Settings
 from training.start import Start, check_whole, trained_on

@@ -22,9 +22,9 @@ from typing import Any, Self
 
 import yaml
 
-from envs.core import files
 from envs.core.errors import CityloopError
-from envs.core.files import write_text, write_whole
+from envs.core.machine import files
+from envs.core.machine.files import write_text, write_whole
 from envs.core.scenario import Scenario
 
 RUNS = Path("runs")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.core.files import write_text
+from envs.core.machine.files import write_text
 from training import pictures
 from training.rllib.runner import ACTION_RATE, INTERVENTION_RATE, KPI, LOST
 from training.tracking.folders import tensorboard

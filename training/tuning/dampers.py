@@ -19,7 +19,7 @@ from agents.baselines.dampers_play import play
 from agents.baselines.dampers_shared import Law, Numbers
 from agents.shipped import speaks_of
 from envs.core.errors import CityloopError
-from envs.core.files import write_json
+from envs.core.machine.files import write_json
 from envs.core.world import Controller
 from envs.dampers.assembly import is_stable, load_site
 from envs.dampers.block import Block

@@ -18,7 +18,7 @@ from agents.baselines.drainage import TUNED, Hold, LevelLaw, LevelPI
 from agents.shipped import speaks_of
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
-from envs.core.files import read_json, write_json
+from envs.core.machine.files import read_json, write_json
 from envs.core.world import Controller
 from envs.drainage.reward import EVENT_M3, EVENT_SHARE
 from envs.drainage.scenarios import DrainageScenario

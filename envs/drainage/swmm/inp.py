@@ -14,7 +14,7 @@ from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
 
 from envs.core.errors import CityloopError
-from envs.core.warn_once import warn_once
+from envs.core.machine.warn_once import warn_once
 
 LOGGER = logging.getLogger(__name__)
 LINE_END = re.compile(r"\r\n|\r|\n")

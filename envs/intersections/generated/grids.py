@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.core.cache import cache_folder
-from envs.core.sumo_programs import run_sumo_program
+from envs.core.machine.cache import cache_folder
+from envs.core.sumo.programs import run_sumo_program
 
 BLOCK_M = 150
 """Length of a block."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.core.sumo_programs import run_sumo_program
+from envs.core.sumo.programs import run_sumo_program
 from envs.intersections.generated.grids import Trip, cached_network, poisson, write_trips
 
 DURATION_S = 1800

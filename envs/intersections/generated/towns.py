@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.core.sumo_programs import run_sumo_program
+from envs.core.sumo.programs import run_sumo_program
 from envs.intersections.generated.grids import cached_network, ends, poisson, write_trips
 
 DURATION_S = 3600

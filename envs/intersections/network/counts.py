@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from envs.core.sumo import seconds
+from envs.core.sumo.reading import seconds
 from envs.intersections.demand import period_value, read_routes
 
 if TYPE_CHECKING:

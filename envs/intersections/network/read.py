@@ -14,10 +14,10 @@ from typing import Any
 from xml.sax import parseString
 
 from envs.core.errors import CityloopError
-from envs.core.files import kept
+from envs.core.machine.files import kept
+from envs.core.machine.warn_once import warn_once
 from envs.core.scene import Point, rounded
-from envs.core.sumo import GZIP, read_root, seconds
-from envs.core.warn_once import warn_once
+from envs.core.sumo.reading import GZIP, read_root, seconds
 from envs.intersections.network.conflicts import (
     crossing_of,
     crossing_signal_error,

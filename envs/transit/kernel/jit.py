@@ -11,7 +11,7 @@ from pathlib import Path
 
 from numba import njit
 
-from envs.core.numba_cache import forget_stale
+from envs.core.machine.numba_cache import forget_stale
 
 forget_stale(Path(__file__).parent.parent)  # all of transit: `standby` and `static` are compiled, too
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.core.errors import CityloopError, first_line
-from envs.core.sumo_programs import load_libsumo
+from envs.core.sumo.programs import load_libsumo
 
 TELEPORT_S = 300
 """Seconds in a jam after which SUMO takes a vehicle off and puts it back further on; SUMO's default."""

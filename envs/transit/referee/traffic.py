@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.core.sumo import read_root
+from envs.core.sumo.reading import read_root
 from envs.transit.scenarios import TransitScenario
 from envs.transit.sources import streets
 

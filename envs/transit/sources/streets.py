@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.core.files import kept
-from envs.core.sumo import read_root, seconds
+from envs.core.machine.files import kept
+from envs.core.sumo.reading import read_root, seconds
 from envs.transit.site import Node, Road, TransitSite
 from envs.transit.sources.day import Day, Town, cell_name, plain_day, zones_of
 from envs.transit.sources.measured import Measured

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.core.warn_once import warn_once
+from envs.core.machine.warn_once import warn_once
 from envs.transit.site import Node, Road
 from envs.transit.sources.csv_rows import Row, flag, number_in, read_rows
 from envs.transit.sources.day import Day, Town, zones_of

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.core.files import kept
+from envs.core.machine.files import kept
 from envs.core.scenario import Seeds
 from envs.transit.site import Node, Road
 from envs.transit.sources.csv_rows import Row, number_in, read_rows

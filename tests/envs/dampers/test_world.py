@@ -6,8 +6,8 @@ import pytest
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.core.testing import check_system
-from envs.core.vector_testing import check_vector
+from envs.core.testing.systems import check_system
+from envs.core.testing.vectors import check_vector
 from envs.dampers.acquisition.observer import Observer
 from envs.dampers.assembly import load_site
 from envs.dampers.block import Block, samples

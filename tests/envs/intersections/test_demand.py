@@ -7,7 +7,7 @@ import pytest
 import sumolib
 
 from envs import CityloopError, load_scenario
-from envs.core.sumo import seconds
+from envs.core.sumo.reading import seconds
 from envs.intersections.demand import read_routes, route_files, scheduled_vehicles
 from envs.intersections.network.counts import _poured, turn_flows
 from envs.intersections.network.read import load_site

@@ -8,8 +8,8 @@ import pytest
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.core.sumo_programs import run_sumo_program, sumo_binary
-from envs.core.testing import check_system
+from envs.core.sumo.programs import run_sumo_program, sumo_binary
+from envs.core.testing.systems import check_system
 from envs.intersections.network.read import load_site
 from tests.envs.intersections.own import YAML, refusal
 

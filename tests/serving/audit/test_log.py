@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from agents import load_policy
 from envs import CityloopError
-from envs.core.files import DRAFT
+from envs.core.machine.files import DRAFT
 from serving.audit import AuditLog, AuditSettings, segments, writer
 from serving.audit import log as log_module
 from serving.audit.kept import Altered, find_bundle, find_shipped

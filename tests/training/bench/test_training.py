@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from envs import CityloopError, load_scenario
-from envs.core.contract_errors import ContractError
-from envs.core.vector_testing import check_vector
+from envs.core.testing.errors import ContractError
+from envs.core.testing.vectors import check_vector
 from training.bench import simulator
 from training.bench import training as bench
 from training.bench.contestants import CONTESTANTS, Sizes

@@ -15,7 +15,7 @@ from agents.networks import NETWORKS
 from agents.policy import Policy
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.core.files import read_json, write_json
+from envs.core.machine.files import read_json, write_json
 from training import validate
 from training.actions import ActionCodec
 from training.bundles.calibrate import _Place as Place

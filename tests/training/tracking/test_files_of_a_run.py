@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from envs import CityloopError, load_scenario
-from envs.core.files import read_json, write_json, write_text
+from envs.core.machine.files import read_json, write_json, write_text
 from training.backprop import Backprop
 from training.evolution import Evolution
 from training.settings import Settings

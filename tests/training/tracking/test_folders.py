@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from envs import CityloopError, load_scenario
-from envs.core.files import write_text
+from envs.core.machine.files import write_text
 from training.tracking import folders
 from training.tracking.folders import RunFolder, free_path, new_folder, staged, tensorboard, versions
 

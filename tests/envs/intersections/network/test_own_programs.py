@@ -7,7 +7,7 @@ import pytest
 from agents import make_controller
 from envs import load_scenario
 from envs.core.env import make_loop
-from envs.core.sumo_programs import run_sumo_program
+from envs.core.sumo.programs import run_sumo_program
 from envs.intersections.network import notes
 from envs.intersections.network.read import load_site
 from envs.intersections.network.stages import safe_stage

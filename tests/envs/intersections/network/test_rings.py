@@ -6,7 +6,7 @@ import pytest
 from sumolib.net import TLSProgram
 
 from envs import CityloopError, load_scenario
-from envs.core.sumo_programs import sumo_binary
+from envs.core.sumo.programs import sumo_binary
 from envs.intersections.network.read import load_site
 from envs.intersections.network.rings import shown_together
 

@@ -8,7 +8,7 @@ import pytest
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.core.testing import check_system
+from envs.core.testing.systems import check_system
 from envs.transit.record import events
 from envs.transit.sources.tables import read_town
 from tests.envs.transit.own import NODES, REQUESTS, ROADS, write

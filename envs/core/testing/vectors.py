@@ -10,9 +10,9 @@ from zlib import crc32
 
 import numpy as np
 
-from envs.core.contract_errors import need
 from envs.core.errors import CityloopError
 from envs.core.rollout import draw_requests
+from envs.core.testing.errors import need
 from envs.core.vector import Batch, Vector
 
 

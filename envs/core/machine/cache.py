@@ -22,7 +22,7 @@ def find_caches() -> None:
     caches beside the user's settings, and otherwise searches for fonts in every process. A read-only installation, run
     by a user without a home, has none of these folders.
     """
-    code, settings = Path(__file__).parents[1], Path(os.environ.get("XDG_CONFIG_HOME") or _home(".config"))
+    code, settings = Path(__file__).parents[2], Path(os.environ.get("XDG_CONFIG_HOME") or _home(".config"))
     places = (NUMBA, "numba", (code, _user_cache())), (MATPLOTLIB, "matplotlib", (settings,))
     for variable, name, usual in places:
         if variable not in os.environ and not any(can_be_made(folder) for folder in usual):

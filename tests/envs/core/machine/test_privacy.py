@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from envs.core.privacy import TELEMETRY, turn_telemetry_off
+from envs.core.machine.privacy import TELEMETRY, turn_telemetry_off
 
 LOADS = """
 import os

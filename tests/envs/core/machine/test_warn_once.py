@@ -3,7 +3,7 @@
 import logging
 import multiprocessing
 
-from envs.core import warn_once as module
+from envs.core.machine import warn_once as module
 
 LOGGER = logging.getLogger("envs.test")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from envs.core.children import CONTEXT, THREADS, start_child
+from envs.core.machine.children import CONTEXT, THREADS, start_child
 
 
 def environment(pipe, *names):
@@ -54,7 +54,7 @@ def test_children_are_of_one_process_that_has_imported_what_they_run():
 SYSTEM = """
 if __name__ == "__main__":
     import envs.intersections.features
-    from tests.envs.test_children import answer, knows
+    from tests.envs.core.machine.test_children import answer, knows
 
     print(answer(knows, "envs.intersections.features"), answer(knows, "envs.drainage.features"))
 """
@@ -64,6 +64,6 @@ def test_children_share_what_their_parent_had_imported_of_ours(tmp_path):
     """A system that the parent has imported is there in the child from its start; others are not."""
     script = tmp_path / "script.py"
     script.write_text(SYSTEM)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])}
     done = subprocess.run([sys.executable, script], env=environment, check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["True", "False"]

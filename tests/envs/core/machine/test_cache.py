@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from envs.core import cache
+from envs.core.machine import cache
 
 BOTH = (cache.NUMBA, cache.MATPLOTLIB)
 

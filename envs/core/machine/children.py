@@ -18,7 +18,7 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from envs.core.sockets import socket_folder
+from envs.core.machine.sockets import socket_folder
 
 CONTEXT: ForkServerContext = mp.get_context("forkserver")
 """Multiprocessing context of all children; it also makes the pipes that they share with their parent."""

@@ -5,7 +5,7 @@ import tempfile
 
 import pytest
 
-from envs.core.sockets import LONGEST, SHORT, socket_folder
+from envs.core.machine.sockets import LONGEST, SHORT, socket_folder
 
 
 @pytest.mark.parametrize(("more", "fits"), [(0, True), (1, False)])

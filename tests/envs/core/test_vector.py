@@ -15,9 +15,9 @@ import pytest
 
 from envs import CityloopError, get_system, load_scenario, vector_env
 from envs.core import plant, vector
-from envs.core.children import start_child
 from envs.core.env import SeedStream, make_loop
-from envs.core.vector_testing import check_vector
+from envs.core.machine.children import start_child
+from envs.core.testing.vectors import check_vector
 
 SHORT = {"duration_s": 60}
 GRID = "intersections/grid2x2"
@@ -226,7 +226,7 @@ if __name__ == "__main__":
 def test_no_plant_outlives_its_caller(tmp_path):
     script = tmp_path / "orphanage.py"
     script.write_text(ORPHANAGE)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, str(script)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as caller:
         worker = int(caller.stdout.readline())
@@ -301,7 +301,7 @@ def test_a_script_without_a_guard_is_told_of_it(tmp_path):
     """Its processes import it, begin anew and end: the error names the guard that the script needs, not memory."""
     script = tmp_path / "mine.py"
     script.write_text('import envs\n\nenvs.vector_env("dampers/dyke", 1).reset()\n')
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}
     done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
     *_, said = (line for line in done.stderr.splitlines() if line.startswith("envs.core.errors"))
     assert "plant 0 of dampers/dyke: its process ended as it started" in said

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from envs.core.errors import CityloopError
-from envs.core.files import exchange, kept, read_json, write_bytes, write_json, write_text
 from envs.core.frozen import Frozen
+from envs.core.machine.files import exchange, kept, read_json, write_bytes, write_json, write_text
 
 
 class Pipe(Frozen):

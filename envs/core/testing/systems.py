@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from gymnasium import spaces
 
-from envs.core.contract_errors import ContractError, need
 from envs.core.env import CityParallelEnv, make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
 from envs.core.rollout import digest, digest_elsewhere, random_episode, random_requests
 from envs.core.scenario import Scenario
-from envs.core.vector_testing import check_vector
+from envs.core.testing.errors import ContractError, need
+from envs.core.testing.vectors import check_vector
 
 DECISIONS = 24
 """Length of a checked episode, in decisions."""

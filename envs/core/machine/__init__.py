@@ -1,0 +1,1 @@
+"""This machine: files, caches, child processes, sockets, what is said once."""

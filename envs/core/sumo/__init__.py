@@ -1,0 +1,1 @@
+"""SUMO as several systems use it: its programs, its files, the RESCO maps."""

@@ -1,0 +1,1 @@
+"""Contract checks for systems, scenarios and vectors of plants, including users' own."""
