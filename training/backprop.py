@@ -23,9 +23,9 @@ from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 from training.actions import ActionCodec
 from training.settings import Settings
-from training.start import Start, adopt
 from training.task import Task
 from training.tracking.folders import write_state
+from training.weights import Start, adopt
 
 ASTRAY = 20.0
 """Multiple of `grad_clip` beyond which a gradient is discarded: the loop of plants and policy has become unstable, and

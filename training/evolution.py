@@ -26,10 +26,10 @@ from envs.core.world import Controller
 from training.actions import ActionCodec
 from training.episodes import EpisodePool, EpisodeTask, cores
 from training.settings import Settings
-from training.start import Start, adopt
 from training.task import Task
 from training.tracking.folders import write_state
-from training.validate import WEIGHTS, network_controller, write_weights
+from training.validate import network_controller
+from training.weights import WEIGHTS, Start, adopt, write_weights
 
 STATE, SCALE = "learner.pt", "scale.npy"
 """File names of the state in a checkpoint, and of the perturbation's sizes beside the current weights."""

@@ -7,47 +7,21 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
 
 from agents.shipped import CARD
 from envs.core.errors import CityloopError
 from envs.core.scenario import Scenario, read_yaml
-from training.tracking.stored import stored_scenario
-from training.validate import Weights, kept
+from training.tracking.stored import check_whole, hashes_of, stored_scenario
+from training.validate import kept
+from training.weights import Start, Weights
 
 LOGGER = logging.getLogger(__name__)
 
 MODULE = Path("learner_group/learner/rl_module/default_policy/module_state.pkl")
 """Path of the weights in a checkpoint of RLlib."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """Weights that a run has learned.
-
-    Attributes:
-        run: folder of the run, or of the bundle.
-        policy: weights of its best policy, or of another that it stored.
-        decisions: number of decisions on which they were trained.
-        command: command lines of the run.
-        scenarios: system and label of every scenario that it was trained on → hash of that scenario.
-        critic: weights of its critic; empty if there is none.
-        returns: label of a scenario → moments of its returns (fields of `training.rllib.module.RunningMoments`).
-    """
-
-    run: Path
-    policy: Weights
-    decisions: int
-    command: str
-    scenarios: Mapping[str, str] = field(default_factory=dict)
-    critic: Weights = field(default_factory=dict)
-    returns: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def read_start(run: Path, update: int | None = None, system: str | None = None) -> Start:
@@ -84,33 +58,6 @@ def _of_bundle(bundle: Path, update: int | None, system: str | None) -> Start:
     return Start(bundle, weights, card.training.decisions, card.training.command, card.training.scenarios)
 
 
-def trained_on(scenarios: Sequence[Scenario]) -> dict[str, str]:
-    """System and label of each scenario → its hash, as on a card."""
-    return {f"{scenario.system}/{scenario.label}": scenario.hash for scenario in scenarios}
-
-
-def hashes_of(content: Mapping[str, Any], scenarios: Sequence[Scenario]) -> dict[str, str]:
-    """`trained_on` of a run as it began, by its ``config.yaml``: files of a scenario may have changed since then.
-
-    Args:
-        content: the ``config.yaml``.
-        scenarios: the run's scenarios as they are now, which stand for those of runs of earlier versions.
-    """
-    return content.get("hashes") or trained_on(scenarios)
-
-
-def check_whole(content: Mapping[str, Any], run: str, *keys: str) -> None:
-    """Check that a run's ``config.yaml`` has the given keys.
-
-    Raises:
-        CityloopError: if one is missing.
-    """
-    if not set(keys) <= content.keys():
-        raise CityloopError(
-            f"run {run} has a config.yaml that was cut off, or made by another version of the trainer: train it anew"
-        )
-
-
 def _critic(run: Path, labels: list[str]) -> tuple[Weights, dict[str, dict[str, float]]]:
     """Weights of the critic in the last checkpoint, and moments of returns.
 
@@ -145,26 +92,3 @@ def _scenario(plain: Mapping[str, Any], run: Path) -> Scenario | None:
         return stored_scenario(plain, str(run))
     except CityloopError:
         return None
-
-
-def adopt(network: torch.nn.Module, weights: Weights, run: Path) -> None:
-    """Copy weights by name. Inputs that were appended to a layer since then start with zero weights, and weights
-    that were added (`PolicyNetwork.ADDED`) as they are.
-
-    Raises:
-        CityloopError: if the networks differ in another way.
-    """
-    grown = {}
-    for name, tensor in network.state_dict().items():
-        if name not in weights and name in getattr(network, "ADDED", ()):
-            grown[name] = tensor
-            continue
-        old = torch.from_numpy(np.asarray(weights[name])) if name in weights else torch.empty(0)
-        more = old.ndim == tensor.ndim > 1 and old.shape[:-1] == tensor.shape[:-1] and old.shape[-1] < tensor.shape[-1]
-        if old.shape != tensor.shape and not more:
-            raise CityloopError(
-                f"{run} learned another network ({name} is {tuple(old.shape) or 'missing'}, {tuple(tensor.shape)} is "
-                "needed): give a run of this system and --algo, and the same --hyper width"
-            )
-        grown[name] = torch.nn.functional.pad(old, (0, tensor.shape[-1] - old.shape[-1])) if more else old
-    network.load_state_dict(grown)

@@ -20,7 +20,7 @@ from envs.core.scenario import Scenario
 from envs.core.vector import Vector, make_vector
 from training.actions import ActionCodec
 from training.settings import PROCESSES, Settings
-from training.start import Start
+from training.weights import Start
 
 
 class Learner(Protocol):

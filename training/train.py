@@ -28,12 +28,14 @@ from training.evolution import Evolution
 from training.rllib.algorithm import Ppo
 from training.session import ray_session
 from training.settings import Settings, check_budget
-from training.start import Start, check_whole, hashes_of, read_start, trained_on
+from training.start import read_start
 from training.task import Learner, Task, check_together, task_of
 from training.tracking.config import describe, parse_settings, read_config
 from training.tracking.folders import SPEED, RunFolder, write_yaml
 from training.tracking.journal import Journal
+from training.tracking.stored import check_whole, hashes_of, trained_on
 from training.validate import OnEpisodes, Validator
+from training.weights import Start
 
 LOGGER = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ for all. Means are used rather than medians, because one gridlock in a hundred e
 
 from __future__ import annotations
 
-import io
 import logging
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -15,16 +14,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
 from agents import make_controller, references
-from agents.networks import NETWORKS, PolicyNetwork
+from agents.networks import PolicyNetwork
 from envs.core.errors import CityloopError
 from envs.core.machine import files
-from envs.core.machine.files import read_json, write_json, write_whole
+from envs.core.machine.files import read_json, write_json
 from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
@@ -32,15 +30,13 @@ from envs.core.world import Controller, Coordination, Observation, Requests
 from training.actions import ActionCodec
 from training.episodes import Episode, EpisodePool, EpisodeTask, cores
 from training.settings import Settings
+from training.weights import WEIGHTS, Weights, load_network, read_weights, write_weights
 
 LOGGER = logging.getLogger(__name__)
 
-WEIGHTS = "weights.npz"
 SMOOTHING = 0.05
 """Fraction of the rules' mean that is added to numerator and denominator, for indicators that can be zero."""
 
-Weights = Mapping[str, np.ndarray]
-"""Name → weights of a policy."""
 
 Means = dict[str, dict[str, float]]
 """Scenario's label → indicator → mean over episodes."""
@@ -129,32 +125,6 @@ def _read_facts(file: Path) -> dict[str, Any]:
         if key not in facts:
             raise CityloopError(f"file {file} lacks {key!r}: it was altered; choose another policy by --update")
     return facts
-
-
-def read_weights(path: Path) -> Weights:
-    """Plain weights that `write_weights` wrote.
-
-    Raises:
-        CityloopError: if the file is truncated or altered.
-    """
-    try:
-        with np.load(path) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, EOFError, BadZipFile) as error:
-        raise CityloopError(
-            f"file {path} holds no weights ({type(error).__name__}): it was altered or cut off; choose another policy "
-            "by --update"
-        ) from None
-
-
-def load_network(
-    network: str, width: int, weights: Weights, shapes: Mapping[str, tuple[int, ...]], outputs: int
-) -> PolicyNetwork:
-    """A policy network with weights; those that were added since then (`PolicyNetwork.ADDED`) are as in a new one."""
-    policy: PolicyNetwork = NETWORKS[network](shapes, outputs=outputs, width=width)
-    added = {name: value for name, value in policy.state_dict().items() if name in policy.ADDED}
-    policy.load_state_dict(added | {key: torch.from_numpy(value) for key, value in weights.items()})
-    return policy.eval()
 
 
 def network_controller(
@@ -406,10 +376,3 @@ def _check_seeds(scenario: Scenario, settings: Settings) -> None:
     except CityloopError as error:
         what = f"validation_seeds is {settings.validation_seeds}, final_seeds {settings.final_seeds}"
         raise CityloopError(f"{what}: {scenario.ref}'s validation {error}") from None
-
-
-def write_weights(path: Path, policy: torch.nn.Module) -> None:
-    """Write a policy's plain weights (no pickle)."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **{name: value.detach().cpu().numpy() for name, value in policy.state_dict().items()})
-    write_whole(path, buffer.getvalue())

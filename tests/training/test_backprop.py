@@ -16,9 +16,9 @@ from envs.dampers.twin import Twin
 from training.backprop import Backprop
 from training.bundles.export import export
 from training.settings import Settings
-from training.start import Start
 from training.task import task_of
 from training.train import train
+from training.weights import Start
 
 SMALL = {"algorithm": "backprop", "workers": 16, "fragment": 25, "width": 8, "learning_rate": 1e-2, "averaging": 0.5}
 QUICK = SMALL | {"validate_every": 100, "validation_seeds": 1, "final_seeds": 0}

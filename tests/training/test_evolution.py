@@ -13,10 +13,10 @@ from envs.drainage.features import GATE_FEATURES
 from training import evolution
 from training.evolution import SEED_STRIDE, Evolution, direction, scale_of
 from training.settings import Settings
-from training.start import Start
 from training.task import task_of
 from training.train import train
 from training.validate import kept, load_network
+from training.weights import Start
 
 SETTINGS = Settings(algorithm="evolution", workers=1, width=8, population=16, learning_rate=0.1, averaging=0.0)
 SMALL = {

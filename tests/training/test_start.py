@@ -24,10 +24,11 @@ from envs.core.machine.files import read_json
 from envs.core.scenario import read_yaml
 from tests.training.small import SMALL, rows, weights
 from training.bundles.export import export, to_onnx
-from training.start import adopt, read_start
+from training.start import read_start
 from training.tracking.journal import FINAL
 from training.train import _Run, train
 from training.validate import load_network
+from training.weights import adopt
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from torch import nn
 from envs import load_scenario
 from envs.core.machine.files import read_json, write_json
 from training.settings import Settings
-from training.validate import Validator, write_weights
+from training.validate import Validator
+from training.weights import write_weights
 
 
 def stored(folder):

@@ -27,9 +27,10 @@ from envs.core.registry import get_system
 from envs.core.scenario import NAME, Scenario, read_yaml
 from envs.core.site import Site
 from training.actions import ActionCodec
-from training.start import hashes_of
 from training.tracking.config import read_config
-from training.validate import kept, load_network
+from training.tracking.stored import hashes_of
+from training.validate import kept
+from training.weights import load_network
 
 LOGGER = logging.getLogger(__name__)
 

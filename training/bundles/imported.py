@@ -21,7 +21,7 @@ from agents.policy import MODEL, Policy
 from envs.core.errors import CityloopError
 from training.actions import ActionCodec
 from training.bundles.export import TOLERANCE, Shapes, largest_difference, to_onnx
-from training.validate import Weights
+from training.weights import Weights
 
 ANY = 3
 """Value for sizes that differ from site to site, used only in the export."""

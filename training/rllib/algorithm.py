@@ -22,8 +22,8 @@ from training.rllib.learner import CooperativeLearner
 from training.rllib.module import CooperativeModule
 from training.rllib.runner import BatchedRunner
 from training.settings import Settings
-from training.start import Start
 from training.task import Task
+from training.weights import Start
 
 
 class QuietPPO(PPO):

@@ -25,7 +25,7 @@ from training.actions import ActionCodec
 from training.rllib.fragment import Fragment, Refusal, advantages
 from training.rllib.module import STATE, CooperativeModule
 from training.settings import Settings
-from training.start import Start, adopt
+from training.weights import Start, adopt
 
 SHUFFLE, CRITIC_FIRST = "shuffle", "critic_first"
 FIGURES = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")

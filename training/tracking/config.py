@@ -13,9 +13,9 @@ from envs.core.frozen import first_problem
 from envs.core.machine.files import write_json
 from envs.core.scenario import Scenario
 from training.settings import ALGORITHMS, Settings
-from training.start import Start, check_whole, trained_on
 from training.tracking.folders import versions, write_yaml
-from training.tracking.stored import stored_scenario
+from training.tracking.stored import check_whole, stored_scenario, trained_on
+from training.weights import Start
 
 
 def parse_settings(values: Mapping[str, Any]) -> Settings:

@@ -1,8 +1,8 @@
-"""Scenarios as ``config.yaml`` of a run stores them: with absolute paths of files, which may lie elsewhere by now."""
+"""What ``config.yaml`` of a run stores: scenarios, with absolute paths of files, which may lie elsewhere by now."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +70,30 @@ def _missing(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 def _is_missing(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("/") and not Path(value).exists()
+
+
+def trained_on(scenarios: Sequence[Scenario]) -> dict[str, str]:
+    """System and label of each scenario → its hash, as on a card."""
+    return {f"{scenario.system}/{scenario.label}": scenario.hash for scenario in scenarios}
+
+
+def hashes_of(content: Mapping[str, Any], scenarios: Sequence[Scenario]) -> dict[str, str]:
+    """`trained_on` of a run as it began, by its ``config.yaml``: files of a scenario may have changed since then.
+
+    Args:
+        content: the ``config.yaml``.
+        scenarios: the run's scenarios as they are now, which stand for those of runs of earlier versions.
+    """
+    return content.get("hashes") or trained_on(scenarios)
+
+
+def check_whole(content: Mapping[str, Any], run: str, *keys: str) -> None:
+    """Check that a run's ``config.yaml`` has the given keys.
+
+    Raises:
+        CityloopError: if one is missing.
+    """
+    if not set(keys) <= content.keys():
+        raise CityloopError(
+            f"run {run} has a config.yaml that was cut off, or made by another version of the trainer: train it anew"
+        )

@@ -24,8 +24,9 @@ from training.evolution import SCALE
 from training.evolution import _disturbed as disturbed
 from training.settings import Settings
 from training.tracking.config import describe
-from training.validate import NetworkController, Validator, kept, write_weights
+from training.validate import NetworkController, Validator, kept
 from training.validate import _controller as validated
+from training.weights import write_weights
 
 SCENARIO = "intersections/cologne1"
 

@@ -19,12 +19,12 @@ from envs.core.machine.files import read_json, write_json, write_text
 from training.backprop import Backprop
 from training.evolution import Evolution
 from training.settings import Settings
-from training.start import MODULE, Start, hashes_of, read_start, trained_on
+from training.start import MODULE, read_start
 from training.tracking.config import describe
 from training.tracking.journal import Journal
-from training.tracking.stored import stored_scenario
+from training.tracking.stored import hashes_of, stored_scenario, trained_on
 from training.train import _begun, _critic_alone, _resume_hint, _Run, train
-from training.validate import write_weights
+from training.weights import Start, write_weights
 
 
 @pytest.mark.parametrize("given", [None, "elsewhere"])
