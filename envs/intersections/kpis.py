@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.intersections.demand import scheduled_vehicles, waiting_for_load
 from envs.intersections.detection import Vehicles
+from envs.intersections.routes import scheduled_vehicles, waiting_for_load
 
 GRIDLOCK_S = 300.0
 """Standstill that is gridlock, not a red light."""

@@ -14,6 +14,7 @@ from envs.core.sumo.resco import RESCO_BEGIN_S, resco_files
 from envs.intersections.generated.grids import generated_crossings, generated_grid
 from envs.intersections.generated.junctions import DURATION_S, generated_junction
 from envs.intersections.generated.towns import generated_town
+from envs.intersections.routes import STREAMS, departs_s, read_routes
 from envs.intersections.timing import REGIMES, Regime, Timing
 
 
@@ -173,8 +174,6 @@ class SignalScenario(Scenario):
 
     def shortened(self, duration_s: float) -> SignalScenario:
         """The same, cut to a time from the first departure on: before that there is nothing to count."""
-        from envs.intersections.demand import STREAMS, departs_s, read_routes
-
         children = [child for path in self.routes for child in read_routes(path)]
         departs = [(time_s, child.tag in STREAMS) for child in children if (time_s := departs_s(child)) is not None]
         end_s = self.begin_s + self.duration_s

@@ -22,10 +22,11 @@ from envs.core.readings import Readings
 from envs.core.scene import Thing
 from envs.core.sumo.programs import load_libsumo
 from envs.core.world import Commands, World
-from envs.intersections.demand import names_junctions, quiet_files, route_files
+from envs.intersections.demand import route_files
 from envs.intersections.detection import Detection
 from envs.intersections.kpis import GridlockWatch, read_kpis
 from envs.intersections.loops import FailedLoops
+from envs.intersections.routes import names_junctions, quiet_files
 from envs.intersections.scenarios import SignalScenario
 from envs.intersections.sensing import EpisodeFaults
 from envs.intersections.signals import START, LocalProgram, SignalController, local_id, program_id, sumo_programs

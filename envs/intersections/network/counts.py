@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.core.sumo.reading import seconds
-from envs.intersections.demand import period_value, read_routes
+from envs.intersections.routes import period_value, read_routes
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -8,9 +8,10 @@ import sumolib
 
 from envs import CityloopError, load_scenario
 from envs.core.sumo.reading import seconds
-from envs.intersections.demand import read_routes, route_files, scheduled_vehicles
+from envs.intersections.demand import route_files
 from envs.intersections.network.counts import _poured, turn_flows
 from envs.intersections.network.read import load_site
+from envs.intersections.routes import read_routes, scheduled_vehicles
 
 ROUTES = """<routes>
   <vType id="car"/>

@@ -7,7 +7,7 @@ import pytest
 from agents import make_controller
 from envs import CityloopError
 from envs.core.env import make_loop
-from envs.intersections.demand import quiet_files
+from envs.intersections.routes import quiet_files
 from tests.envs.intersections.own import YAML
 
 
