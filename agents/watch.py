@@ -13,8 +13,8 @@ import numpy as np
 
 from envs.core.consistency import Flat, Plausible
 from envs.core.readings import Readings
-from envs.core.registry import System
 from envs.core.site import Site
+from envs.core.system import System
 
 
 @dataclass(frozen=True)

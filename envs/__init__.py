@@ -9,9 +9,10 @@ import gymnasium
 from envs.core.env import CityGymEnv, CityParallelEnv
 from envs.core.errors import CityloopError, ReadingError
 from envs.core.loop import ControlLoop
-from envs.core.registry import SYSTEMS, System, get_system, load_scenario
+from envs.core.registry import SYSTEMS, get_system, load_scenario
 from envs.core.scenario import Scenario
-from envs.core.vector import VectorEnv
+from envs.core.system import System
+from envs.core.vector_env import VectorEnv
 
 __all__ = [
     "SYSTEMS",

@@ -17,7 +17,8 @@ from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
-from envs.core.vector import Vector, make_vector
+from envs.core.vector import Vector
+from envs.core.vector_env import make_vector
 from training.actions import ActionCodec
 from training.settings import PROCESSES, Settings
 from training.weights import Start

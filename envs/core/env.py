@@ -11,7 +11,8 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from envs.core.errors import CityloopError
-from envs.core.loop import ControlLoop, Step, in_shape
+from envs.core.layout import in_shape
+from envs.core.loop import ControlLoop, Step
 from envs.core.registry import get_system, load_scenario
 from envs.core.scenario import Scenario, SeedRange
 

@@ -1,4 +1,4 @@
-"""Worker process of one plant, for `envs.core.vector`; it forks a child for every episode.
+"""Worker process of one plant, for `envs.core.vector_env`; it forks a child for every episode.
 
 Simulators leave state behind in a process: with SUMO 1.28 a later episode in the same process can differ from the same
 episode in a fresh one. Therefore the worker, which keeps the site and everything that is costly to build, never

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.spaces import Box
 
-from envs.core.registry import System, lazy
+from envs.core.system import System, lazy
 from envs.dampers.assembly import load_site
 from envs.dampers.conditions import conditions
 from envs.dampers.consistency import DampersConsistency

@@ -14,7 +14,7 @@ from gymnasium.spaces import Box, Space
 
 from envs.core.env import SeedStream
 from envs.core.errors import CityloopError
-from envs.core.loop import Layout
+from envs.core.layout import Layout
 from envs.core.vector import Batch, check_shape
 from envs.dampers.assembly import load_site
 from envs.dampers.block import Block

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.spaces import Box
 
-from envs.core.registry import System, lazy
+from envs.core.system import System, lazy
 from envs.drainage.conditions import conditions
 from envs.drainage.drawing import draw_map
 from envs.drainage.gauges import gauges

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gymnasium.spaces import Discrete
 
-from envs.core.registry import System, lazy
+from envs.core.system import System, lazy
 from envs.intersections.close_signals import CloseSignals
 from envs.intersections.conditions import conditions
 from envs.intersections.gauges import gauges

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.spaces import Box
 
-from envs.core.registry import System, lazy
+from envs.core.system import System, lazy
 from envs.transit.conditions import conditions
 from envs.transit.consistency import TransitConsistency
 from envs.transit.drawing import draw_map

@@ -17,8 +17,8 @@ import numpy as np
 from agents.envelope import Envelope, Limits, read_envelope
 from agents.watch import Seen, Watch
 from envs.core.errors import CityloopError
-from envs.core.registry import System
 from envs.core.site import Site
+from envs.core.system import System
 from envs.core.world import Observation
 from serving.checks.impute import put_in
 from serving.checks.settings import CheckSettings, Respond

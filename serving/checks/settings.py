@@ -9,7 +9,7 @@ from pydantic import Field
 
 from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen
-from envs.core.registry import System
+from envs.core.system import System
 
 Respond = Literal["report", "impute", "local", "fall_back"]
 """What becomes of a doubtful value: nothing but a finding; another value stands in for it; the agents that rely on it

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from envs.core.registry import System
 from envs.core.site import Site
+from envs.core.system import System
 from serving.core.wire import CommandRange, InCharge, SiteInfo, answer_schema, example_tick, request_schema
 
 Made = TypeVar("Made")

@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from envs.core.errors import ReadingError
 from envs.core.readings import Readings
-from envs.core.registry import System, get_system
+from envs.core.registry import get_system
 from envs.core.site import Site
+from envs.core.system import System
 from serving.core.json_depth import MAX_DEPTH, too_deep
 from serving.core.refusals import brief
 

@@ -21,7 +21,7 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.models.torch.torch_distributions import TorchCategorical, TorchDiagGaussian
 
 from agents.networks import FlatCritic, FlatPolicy
-from envs.core.loop import Layout
+from envs.core.layout import Layout
 from tests.training.rllib import toys
 from training.rllib.algorithm import configure
 from training.rllib.runner import BatchedRunner

@@ -2,7 +2,7 @@
 
 Every agent sees which of several actions is right for it (a vector of values, the right one the largest), may not take
 some of the others, and is paid half for being right and half for the share of all agents that are. Plants are arrays in
-this process, the in-process sibling of `envs.core.vector.VectorEnv`.
+this process, the in-process sibling of `envs.core.vector_env.VectorEnv`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.spaces import Discrete, Space
 
 from envs.core.errors import CityloopError
-from envs.core.loop import Layout
+from envs.core.layout import Layout
 from envs.core.vector import Batch, check_shape
 
 LENGTH = 50

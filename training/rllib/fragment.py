@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.core.loop import Layout
+from envs.core.layout import Layout
 
 
 @dataclass

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.core.loop import Layout
+from envs.core.layout import Layout
 from training.rllib.fragment import Fragment, advantages
 
 

@@ -12,7 +12,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from agents.networks import NOT_ALLOWED, StagePolicy
 from envs import CityloopError
-from envs.core.loop import Layout
+from envs.core.layout import Layout
 from envs.core.vector import Batch
 from tests.agents.test_networks import numbers, shapes
 from tests.training.rllib import toys

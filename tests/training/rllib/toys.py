@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from envs.core.loop import Layout
+from envs.core.layout import Layout
 from envs.core.vector import Batch
 from training.actions import ActionCodec
 from training.task import Plants, Task

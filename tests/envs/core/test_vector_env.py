@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from envs import CityloopError, get_system, load_scenario, vector_env
-from envs.core import plant, vector
+from envs.core import plant
+from envs.core import vector_env as module
 from envs.core.env import SeedStream, make_loop
 from envs.core.machine.children import start_child
 from envs.core.testing.vectors import check_vector
@@ -145,7 +146,7 @@ def test_a_plant_that_always_dies_is_given_up(monkeypatch):
 
 def test_deaths_with_a_step_in_between_are_not_in_a_row(monkeypatch):
     """Even if that step is the whole episode."""
-    monkeypatch.setattr(vector, "DEATHS", 2)
+    monkeypatch.setattr(module, "DEATHS", 2)
     with vector_env("dampers/dyke", num_envs=1, duration_s=load_scenario("dampers/dyke").decision_s) as plants:
         plants.reset()
         for _ in range(2):
@@ -195,8 +196,8 @@ def test_a_plant_that_replays_is_waited_for(monkeypatch):
         one = plants._plants[0]
         monkeypatch.setattr(one, "_pipe", Pipe())
         assert one.answer() == plant.Report()
-        assert waits == [vector.STEP_TIMEOUT_S] * 3
-        with pytest.raises(vector._DeathError, match="no answer for 300 s"):
+        assert waits == [module.STEP_TIMEOUT_S] * 3
+        with pytest.raises(module._DeathError, match="no answer for 300 s"):
             one.answer()
         monkeypatch.undo()
 
