@@ -194,8 +194,13 @@ class Scenario(Frozen):
             place[last] = value
         return self.parse(content, where=f"scenario {self.ref}")
 
-    def shortened(self, duration_s: float) -> Self:
-        """A copy of the given duration, for checks; systems choose a span in which something happens."""
+    def shortened(self, duration_s: float, first_s: float = 0.0) -> Self:
+        """A copy of the given duration, for checks; systems choose a span in which something happens.
+
+        Args:
+            duration_s: seconds.
+            first_s: seconds until something happens, see `System.first_s`.
+        """
         return self.override({"duration_s": duration_s})
 
     @classmethod

@@ -51,6 +51,7 @@ class System:
         variant_names: labels of variants of the shipped scenarios (`Scenario.label`), which load by that name too.
         load_scenario: short name → scenario.
         load_site: scenario → site, extracted from the plant's own files.
+        first_s: scenario → seconds until something happens in an episode, e.g. the first vehicle departs.
         action_space: site → action space of one agent.
         command: name of the quantity that a command sets in the serving API, e.g. ``stage``.
         cross_check: refuses readings of a site whose columns contradict each other or the site; raises `ReadingError`.
@@ -92,6 +93,7 @@ class System:
     gauges: Callable[[Any, Readings], Gauges]
     make_coordination: Callable[[Any], Coordination | None] = lambda site: None
     make_vector: Callable[[Any, int, int], Vector] | None = None
+    first_s: Callable[[Any], float] = lambda scenario: 0.0
     variant_names: tuple[str, ...] = ()
     negligible: float = 0.0
     failure_in_kpi: bool = False

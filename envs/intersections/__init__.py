@@ -7,6 +7,7 @@ from gymnasium.spaces import Discrete
 from envs.core.system import System, lazy
 from envs.intersections.close_signals import CloseSignals
 from envs.intersections.conditions import conditions
+from envs.intersections.demand import first_s
 from envs.intersections.gauges import gauges
 from envs.intersections.guard import SignalGuard
 from envs.intersections.kpis import KPIS
@@ -32,6 +33,7 @@ SYSTEM = System(
     variant_names=VARIANTS,
     load_scenario=load,
     load_site=load_site,
+    first_s=first_s,
     action_space=lambda site: Discrete(site.most_stages),
     command="stage",
     drawn=("stage",),

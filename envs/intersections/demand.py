@@ -23,6 +23,20 @@ from envs.intersections.routes import (
 from envs.intersections.scenarios import Demand, SignalScenario
 
 
+def first_s(scenario: SignalScenario) -> float:
+    """Seconds until the first departure in an episode; its length if there is none in it, 0 if there is none at all.
+
+    Raises:
+        CityloopError: if a route file cannot be used.
+    """
+    children = [child for path in scenario.routes for child in read_routes(path)]
+    departs = [(time_s, child.tag in STREAMS) for child in children if (time_s := departs_s(child)) is not None]
+    begin_s, end_s = scenario.begin_s, scenario.begin_s + scenario.duration_s
+    within = [(time_s, goes_on) for time_s, goes_on in departs if time_s < end_s]
+    starts = [max(time_s, begin_s) for time_s, goes_on in within if goes_on or time_s >= begin_s]
+    return min(starts, default=end_s if departs else begin_s) - begin_s
+
+
 def route_files(scenario: SignalScenario, seed: int, folder: Path) -> list[Path]:
     """The route files of a seed: the scenario's own, or copies of them in a folder, varied or put in order.
 

@@ -14,7 +14,6 @@ from envs.core.sumo.resco import RESCO_BEGIN_S, resco_files
 from envs.intersections.generated.grids import generated_crossings, generated_grid
 from envs.intersections.generated.junctions import DURATION_S, generated_junction
 from envs.intersections.generated.towns import generated_town
-from envs.intersections.routes import STREAMS, departs_s, read_routes
 from envs.intersections.timing import REGIMES, Regime, Timing
 
 
@@ -172,16 +171,11 @@ class SignalScenario(Scenario):
         """Faults of the detectors in a seed's episode."""
         return (self.training_sensors if seed in self.seeds.train else self.sensors).drawn(seed)
 
-    def shortened(self, duration_s: float) -> SignalScenario:
+    def shortened(self, duration_s: float, first_s: float = 0.0) -> SignalScenario:
         """The same, cut to a time from the first departure on: before that there is nothing to count."""
-        children = [child for path in self.routes for child in read_routes(path)]
-        departs = [(time_s, child.tag in STREAMS) for child in children if (time_s := departs_s(child)) is not None]
-        end_s = self.begin_s + self.duration_s
-        within = [(time_s, goes_on) for time_s, goes_on in departs if time_s < end_s]
-        starts = [max(time_s, self.begin_s) for time_s, goes_on in within if goes_on or time_s >= self.begin_s]
-        if departs and not starts:
+        if first_s >= self.duration_s:
             return self  # an episode refuses that, and names the whole window
-        begin_s = min([*starts, end_s - duration_s]) if starts else self.begin_s
+        begin_s = self.begin_s + min(first_s, self.duration_s - duration_s)
         return self.override({"begin_s": begin_s, "duration_s": duration_s})
 
     def override(self, settings: dict[str, object]) -> SignalScenario:

@@ -11,7 +11,7 @@ from envs.transit.consistency import TransitConsistency
 from envs.transit.drawing import draw_map
 from envs.transit.gauges import gauges
 from envs.transit.kpis import KPIS
-from envs.transit.network import load_site
+from envs.transit.network import first_s, load_site
 from envs.transit.readings import READINGS, cross_check
 from envs.transit.reward import TransitReward
 from envs.transit.scenarios import NAMES, TransitScenario, load
@@ -31,6 +31,7 @@ SYSTEM = System(
     scenario_names=NAMES,
     load_scenario=load,
     load_site=load_site,
+    first_s=first_s,
     action_space=lambda site: Box(-1.0, 1.0, (2,), np.float64),
     command="target",
     drawn=("idle_veh", "waiting"),

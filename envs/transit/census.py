@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.transit.kernel import driver_breaks
+from envs.transit.kernel import driver_breaks, events
 from envs.transit.kernel.fleet import ABOARD, BEGIN, END, REFUSED, WAITING, Fleet, Riders
 from envs.transit.kernel.travel_times import TravelTimes
-from envs.transit.record import events
 from envs.transit.site import TransitSite
 
 if TYPE_CHECKING:

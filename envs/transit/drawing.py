@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from envs.transit.record import events
+from envs.transit.kernel import events
 from envs.transit.record.ledger import Ledger
 from envs.transit.site import TransitSite
 

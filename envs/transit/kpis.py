@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.transit.kernel import events
+from envs.transit.kernel.events import Log
 from envs.transit.kernel.fleet import BEGIN, END, FULL, LEFT, Fleet, Riders
-from envs.transit.record import events
-from envs.transit.record.events import Log
-from envs.transit.record.ledger import Ledger
+from envs.transit.record.ledger import REFUSED_MIN, Ledger
 from envs.transit.record.promises import SHORT_M, broken_promises, lowest_left, missed_breaks, overtime_s
-
-REFUSED_MIN = 30.0
-"""Minutes of waiting that a refused party counts as in the headline: about those of walking, or of the next bus."""
 
 FEW = 5
 """Least number of parties of a zone that is compared."""

@@ -144,17 +144,14 @@ class TransitScenario(Scenario):
         """All vehicles."""
         return (self.fleet, *self.more)
 
-    def shortened(self, duration_s: float) -> TransitScenario:
+    def shortened(self, duration_s: float, first_s: float = 0.0) -> TransitScenario:
         """The same, cut to a time with requests: a network's trips begin later, an episode of files lasts longer."""
-        from envs.transit.network import first_s
-
-        first = first_s(self)
-        if first < duration_s:
+        if first_s < duration_s:
             return super().shortened(duration_s)
         if self.net is None:
-            until_s = (first // self.decision_s) * self.decision_s + duration_s
+            until_s = (first_s // self.decision_s) * self.decision_s + duration_s
             return super().shortened(min(until_s, self.duration_s))
-        begin_s = self.trips.begin_s + first / self.trips.stretch
+        begin_s = self.trips.begin_s + first_s / self.trips.stretch
         return self.override({"trips.begin_s": begin_s, "duration_s": duration_s})
 
     def files(self) -> list[Path]:

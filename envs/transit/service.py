@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 
 from envs.transit.dispatch import Dispatch
-from envs.transit.kernel import batch, breakdowns, charging, driver_breaks, insertion, journal, motion
+from envs.transit.kernel import batch, breakdowns, charging, driver_breaks, events, insertion, journal, motion
 from envs.transit.kernel.charging import Chargers
 from envs.transit.kernel.fleet import (
     BEGIN,
@@ -27,7 +27,6 @@ from envs.transit.kernel.fleet import (
 from envs.transit.kernel.travel_times import arrive, travel_times_of
 from envs.transit.kernel.unforeseen import Unforeseen, unforeseen
 from envs.transit.matrices import Matrices, leads_on
-from envs.transit.record import events
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
 from envs.transit.sources.day import Day

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.transit.kpis import REFUSED_MIN
+from envs.transit.record.ledger import REFUSED_MIN
 from envs.transit.settings import URGENCY_BASE
 from envs.transit.site import TransitSite
 
@@ -44,7 +44,7 @@ def urgency(site: TransitSite, readings: Readings, rule: UrgencyRule = USUAL_URG
     """The urgency to set in every zone: the logarithm of the factor on a wait's weight, to the base
     `settings.URGENCY_BASE`.
 
-    Riders who were refused count as waiting for `kpis.REFUSED_MIN` minutes, as in the headline.
+    Riders who were refused count as waiting for `ledger.REFUSED_MIN` minutes, as in the headline.
     """
     refused = readings["refused"].sum() * REFUSED_MIN * 60.0 / site.timing.recent_s
     waiting = max(float(readings["waiting"].sum() + refused), AT_LEAST) / site.vehicles

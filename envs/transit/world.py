@@ -17,9 +17,9 @@ from envs.core.world import Commands, World
 from envs.transit import census, kpis
 from envs.transit.dispatch import Dispatch
 from envs.transit.guard import SCORE, URGENCY
+from envs.transit.kernel import events
 from envs.transit.kernel.fleet import SEATS
 from envs.transit.network import day_of
-from envs.transit.record import events
 from envs.transit.record.ledger import Ledger
 from envs.transit.record.periods import by_period, periods
 from envs.transit.scenarios import TransitScenario

@@ -19,9 +19,8 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from stable_baselines3.common.env_util import make_vec_env
 
 import envs
-from envs import SYSTEMS, CityGymEnv, CityloopError, load_scenario, parallel_env
+from envs import SYSTEMS, CityGymEnv, CityloopError, get_system, load_scenario, parallel_env
 from envs.core.env import make_loop
-from envs.core.registry import get_system
 from envs.core.rollout import random_requests
 from envs.core.testing import systems as testing
 from envs.core.testing.systems import check_system
@@ -80,7 +79,8 @@ for given in map(json.dumps, json.load(sys.stdin)):
 def digest_elsewhere():
     """As `envs.core.rollout.digest_elsewhere`, in one process for all scenarios, as each imports everything."""
     scenarios = [
-        scenario.shortened(testing.DECISIONS * scenario.decision_s) for scenario in map(load_scenario, SCENARIOS)
+        scenario.shortened(testing.DECISIONS * scenario.decision_s, get_system(scenario.system).first_s(scenario))
+        for scenario in map(load_scenario, SCENARIOS)
     ]
     found = {}
 
@@ -139,7 +139,6 @@ EPISODE = """
 import sys
 import numpy as np
 from envs.core.env import make_loop
-from envs.core.registry import get_system
 for ref in sys.argv[1:]:
     loop = make_loop(ref)
     loop.world.prepare()

@@ -22,8 +22,8 @@ from envs.core.env import make_loop
 from envs.core.loop import ControlLoop
 from envs.core.registry import load_scenario
 from envs.core.rollout import random_requests
+from envs.transit.kernel import events
 from envs.transit.network import day_of, load_site
-from envs.transit.record import events
 from envs.transit.scenarios import TransitScenario
 from envs.transit.service import Service, warm_up
 from envs.transit.site import TransitSite

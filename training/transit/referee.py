@@ -19,8 +19,8 @@ from agents import make_controller
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
 from envs.core.registry import get_system
+from envs.transit.kernel import events
 from envs.transit.network import day_of
-from envs.transit.record import events
 from envs.transit.record.ledger import Ledger
 from envs.transit.referee import driving, drt, legs, traffic
 from envs.transit.referee.play import Played, play

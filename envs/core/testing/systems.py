@@ -68,8 +68,8 @@ def check_system(scenario: str | Path | Scenario, decisions: int = DECISIONS) ->
         CityloopError: if the scenario cannot be used at all.
     """
     with closing(make_loop(scenario if isinstance(scenario, Scenario) else str(scenario))) as loop:
-        whole = loop.scenario
-    short = whole.shortened(min(whole.duration_s, decisions * whole.decision_s))
+        whole, system = loop.scenario, loop.system
+    short = whole.shortened(min(whole.duration_s, decisions * whole.decision_s), system.first_s(whole))
     found: list[Check] = []
     with _hushed():
         for name, check in CHECKS.items():

@@ -10,13 +10,12 @@ import numpy as np
 from scipy.optimize import LinearConstraint, linear_sum_assignment, milp
 from scipy.sparse import coo_array
 
-from envs.transit.kernel import driver_breaks, insertion, motion, plans
+from envs.transit.kernel import driver_breaks, events, insertion, motion, plans
+from envs.transit.kernel.events import Log
 from envs.transit.kernel.fleet import NOBODY, PLACES, REFUSED, SEATS, WAITING, Fleet, Riders
 from envs.transit.kernel.jit import compiled
 from envs.transit.kernel.journal import note_drive, write
 from envs.transit.kernel.travel_times import TravelTimes
-from envs.transit.record import events
-from envs.transit.record.events import Log
 
 LEFT = 1e6
 """Cost of a request that no trip serves: more than that of any trip."""

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.transit.kernel import driver_breaks, insertion, plans
+from envs.transit.kernel import driver_breaks, events, insertion, plans
+from envs.transit.kernel.events import Log
 from envs.transit.kernel.fleet import ABOARD, CHARGING, FULL, LEFT, NOBODY, STRANDED, WAITING, Fleet, Riders
 from envs.transit.kernel.jit import compiled, within
 from envs.transit.kernel.journal import note_drive, write
 from envs.transit.kernel.travel_times import TravelTimes, arrive
-from envs.transit.record import events
-from envs.transit.record.events import Log
 
 WINDOW, FACTOR, ALLOWANCE = range(3)
 """Terms of a new promise: longest wait for the pick-up in seconds, and the longest ride as a factor on the direct one

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.transit.kernel import events
+from envs.transit.kernel.events import Log
 from envs.transit.kernel.fleet import NOBODY, SEATS, Fleet
 from envs.transit.kernel.jit import compiled
-from envs.transit.record import events
-from envs.transit.record.events import Log
 
 
 @compiled

@@ -13,10 +13,12 @@ from envs.transit.kernel import (
     breakdowns,
     charging,
     driver_breaks,
+    events,
     insertion,
     plans,
     unforeseen,
 )
+from envs.transit.kernel.events import Log
 from envs.transit.kernel.fleet import (
     ABOARD,
     ABSENT,
@@ -39,8 +41,6 @@ from envs.transit.kernel.jit import compiled, within
 from envs.transit.kernel.journal import note_drive, write
 from envs.transit.kernel.travel_times import TravelTimes, arrive
 from envs.transit.kernel.unforeseen import Unforeseen
-from envs.transit.record import events
-from envs.transit.record.events import Log
 
 EVENT_ROWS = 12
 """Upper bound of a rider's rows in the log, from request to arrival."""

@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from envs.transit.kernel import charging, plans
+from envs.transit.kernel import charging, events, plans
 from envs.transit.kernel.charging import Chargers
+from envs.transit.kernel.events import Log
 from envs.transit.kernel.fleet import END, NOBODY, PLAN, Fleet, Riders
 from envs.transit.kernel.jit import within
 from envs.transit.kernel.journal import write
 from envs.transit.kernel.travel_times import TravelTimes, arrive
-from envs.transit.record import events
-from envs.transit.record.events import Log
 
 if TYPE_CHECKING:
     from envs.transit.scenarios import TransitScenario

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from envs.transit.kernel import battery_range, breakdowns, charging, driver_breaks, insertion, motion, plans
+from envs.transit.kernel import battery_range, breakdowns, charging, driver_breaks, events, insertion, motion, plans
 from envs.transit.kernel.charging import Chargers
 from envs.transit.kernel.fleet import (
     ABOARD,
@@ -36,7 +36,6 @@ from envs.transit.live.charging import Batteries
 from envs.transit.live.driver_breaks import Breaks
 from envs.transit.live.idle import IdleVehicles
 from envs.transit.live.offers import Offer, Trip, offer_of
-from envs.transit.record import events
 from envs.transit.settings import URGENCY_BASE, Charging
 from envs.transit.site import TransitSite
 

@@ -11,10 +11,9 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.transit import census
-from envs.transit.kernel import driver_breaks, motion, plans
+from envs.transit.kernel import driver_breaks, events, motion, plans
 from envs.transit.kernel.fleet import BEGIN, END, NOBODY, Fleet, Riders
 from envs.transit.kernel.travel_times import TravelTimes, arrive
-from envs.transit.record import events
 from envs.transit.site import TransitSite
 from envs.transit.targets import sends
 

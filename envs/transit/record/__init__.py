@@ -1,1 +1,1 @@
-"""The record of an episode: its events, and what is computed from them alone, rider by rider and period by period."""
+"""The record of an episode: what is computed from its events alone, rider by rider and period by period."""

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from envs.transit.record import events
-from envs.transit.record.events import Log
+from envs.transit.kernel import events
+from envs.transit.kernel.events import Log
 
 if TYPE_CHECKING:
     from envs.transit.kernel.fleet import Riders
 
 LATE_S = 1e-3
 """Tolerance of promises, in seconds: rounding."""
+
+REFUSED_MIN = 30.0
+"""Minutes of waiting that a refused party counts as in the headline: about those of walking, or of the next bus."""
 
 Seconds = float | np.ndarray
 

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from envs.transit.kernel import events
+from envs.transit.kernel.events import Log
 from envs.transit.kernel.fleet import Riders
-from envs.transit.kpis import REFUSED_MIN
-from envs.transit.record import events
-from envs.transit.record.events import Log
-from envs.transit.record.ledger import Ledger
+from envs.transit.record.ledger import REFUSED_MIN, Ledger
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
 

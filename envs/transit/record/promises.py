@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.transit.kernel import events
+from envs.transit.kernel.events import Log
 from envs.transit.kernel.fleet import BEGIN, END, Fleet, Riders
-from envs.transit.record import events
-from envs.transit.record.events import Log
 from envs.transit.record.ledger import LATE_S, Ledger
 
 SHORT_M = 1.0

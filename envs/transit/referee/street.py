@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from envs.transit.kernel import insertion, journal, motion, plans
+from envs.transit.kernel import events, insertion, journal, motion, plans
 from envs.transit.kernel.fleet import ABOARD, ARRIVED, NOBODY, SEATS, WAITING
 from envs.transit.kernel.travel_times import arrive
-from envs.transit.record import events
 from envs.transit.referee.play import TAIL_S, start
 from envs.transit.referee.script import Script
 from envs.transit.referee.taxis import Taxis

@@ -10,6 +10,7 @@ from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.sumo.programs import run_sumo_program, sumo_binary
 from envs.core.testing.systems import check_system
+from envs.intersections.demand import first_s
 from envs.intersections.network.read import load_site
 from tests.envs.intersections.own import YAML, refusal
 
@@ -163,7 +164,7 @@ def test_a_check_begins_where_traffic_does(folder):
         ("", 0),
     ):
         (folder / "own.rou.xml").write_text(f"<routes>{text}</routes>")
-        short = scenario.shortened(120)
+        short = scenario.shortened(120, first_s(scenario))
         assert (short.begin_s, short.duration_s) == (begin_s, 120)
 
 

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from envs.transit import kpis
-from envs.transit.kernel.fleet import new_fleet, new_riders
-from envs.transit.kernel.motion import write
-from envs.transit.record.events import (
+from envs.transit.kernel.events import (
     DROPPED_OFF,
     DROVE,
     PICKED_UP,
@@ -17,6 +15,9 @@ from envs.transit.record.events import (
     new_log,
     rows,
 )
+from envs.transit.kernel.fleet import new_fleet, new_riders
+from envs.transit.kernel.motion import write
+from envs.transit.record.ledger import REFUSED_MIN
 from envs.transit.record.periods import by_period
 
 ZONE_OF = np.array([0, 0, 1])
@@ -86,7 +87,7 @@ def test_a_party_belongs_to_the_period_in_which_it_wants_to_go():
     found = by_period(log, riders, {"peak": first, "off-peak": ~first})
     assert found["peak"] == pytest.approx(
         {
-            "wait_min": (920 / 60 + kpis.REFUSED_MIN) / 2,
+            "wait_min": (920 / 60 + REFUSED_MIN) / 2,
             "served_pct": 50,
             "empty_km": 0,
             "asked": 2,
@@ -101,7 +102,7 @@ def test_refusing_makes_nobody_better():
     served = [(60, PROMISED, 0, 0, 0), (299, PICKED_UP, 0, 0, 0), (399, DROPPED_OFF, 0, 0, 0)]
     long_wait = kpis.indicators(*episode([0], served), ZONE_OF, 3600.0)
     refused = kpis.indicators(*episode([0], [(0, REFUSED, 0, 0, TOO_LARGE)]), ZONE_OF, 3600.0)
-    assert long_wait["wait_min"] < refused["wait_min"] == kpis.REFUSED_MIN
+    assert long_wait["wait_min"] < refused["wait_min"] == REFUSED_MIN
     assert refused["wait_mean_min"] == 0, "which alone would look better"
 
 

@@ -8,7 +8,8 @@ import pytest
 from agents import make_controller, rules
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.transit.record import events, promises
+from envs.transit.kernel import events
+from envs.transit.record import promises
 from envs.transit.record.ledger import Ledger
 from tests.envs.transit.own import write
 from training.evaluation.evaluate import evaluate

@@ -7,9 +7,8 @@ import pytest
 
 from agents import make_controller
 from envs.core.env import make_loop
-from envs.transit.kernel import batch, insertion, motion
+from envs.transit.kernel import batch, events, insertion, motion
 from envs.transit.kernel.fleet import NOBODY, REFUSED, WAITING
-from envs.transit.record import events
 from tests.envs.transit import brute
 from tests.envs.transit.small import crowd, garage, town
 

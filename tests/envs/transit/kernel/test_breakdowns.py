@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from agents import make_controller
 from envs.core.env import make_loop
-from envs.transit.kernel import breakdowns, insertion, motion
+from envs.transit.kernel import breakdowns, events, insertion, motion
+from envs.transit.kernel.events import new_log
 from envs.transit.kernel.fleet import ABOARD, STRANDED, WAITING
-from envs.transit.record import events, promises
-from envs.transit.record.events import new_log
+from envs.transit.record import promises
 from tests.envs.transit import brute
 from tests.envs.transit.small import crowd, garage, town
 

@@ -9,13 +9,13 @@ from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.transit import kpis
-from envs.transit.kernel import breakdowns, charging, driver_breaks, insertion, motion, plans
+from envs.transit.kernel import breakdowns, charging, driver_breaks, events, insertion, motion, plans
 from envs.transit.kernel.charging import Chargers
+from envs.transit.kernel.events import new_log, rows
 from envs.transit.kernel.fleet import FULL, LEFT, NOBODY, WAITING, new_fleet, new_riders
 from envs.transit.kernel.travel_times import travel_times_of
 from envs.transit.matrices import Matrices
-from envs.transit.record import events, promises
-from envs.transit.record.events import new_log, rows
+from envs.transit.record import promises
 from tests.envs.transit import brute
 from tests.envs.transit.own import write
 from tests.envs.transit.small import crowd, garage, street, town

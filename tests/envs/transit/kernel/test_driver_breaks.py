@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.transit.kernel import driver_breaks, insertion, motion
+from envs.transit.kernel import driver_breaks, events, insertion, motion
+from envs.transit.kernel.events import new_log, rows
 from envs.transit.kernel.fleet import NOBODY, new_fleet, new_riders
-from envs.transit.record import events, promises
-from envs.transit.record.events import new_log, rows
+from envs.transit.record import promises
 from tests.envs.transit import brute
 from tests.envs.transit.own import write
 from tests.envs.transit.small import crowd, garage, street, town

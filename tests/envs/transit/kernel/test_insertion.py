@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.transit.kernel import insertion, motion, plans, travel_times
+from envs.transit.kernel.events import new_log
 from envs.transit.kernel.fleet import NOBODY, new_fleet, new_riders
-from envs.transit.record.events import new_log
 from tests.envs.transit import brute
 from tests.envs.transit.small import crowd, garage, street, town
 

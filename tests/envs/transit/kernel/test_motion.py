@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from envs.transit.kernel import motion, plans
+from envs.transit.kernel.events import new_log
 from envs.transit.kernel.fleet import new_fleet, new_riders
 from envs.transit.kernel.travel_times import travel_times_of
 from envs.transit.matrices import Matrices
-from envs.transit.record.events import new_log
 from tests.envs.transit.small import streets
 
 

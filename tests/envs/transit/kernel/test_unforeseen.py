@@ -10,12 +10,12 @@ from envs import load_scenario
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.transit import kpis
-from envs.transit.kernel import breakdowns, insertion, motion, plans
+from envs.transit.kernel import breakdowns, events, insertion, motion, plans
+from envs.transit.kernel.events import DELAYED, DROPPED_OFF, PICKED_UP, new_log
 from envs.transit.kernel.fleet import NOBODY, WAITING, new_fleet, new_riders
 from envs.transit.kernel.unforeseen import SAMPLES, factors
 from envs.transit.network import load_site
-from envs.transit.record import events, promises
-from envs.transit.record.events import DELAYED, DROPPED_OFF, PICKED_UP, new_log
+from envs.transit.record import promises
 from envs.transit.record.ledger import Ledger
 from envs.transit.settings import StreetNoise
 from tests.envs.transit import brute

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.transit.kernel import motion
+from envs.transit.kernel.events import new_log
 from envs.transit.kernel.fleet import ABOARD, ARRIVED, CHARGING, LEFT, NOBODY, WAITING
 from envs.transit.live.fleet import SLOTS, LiveFleet
 from envs.transit.live.offers import Trip
-from envs.transit.record.events import new_log
 from envs.transit.settings import Charging
 from tests.envs.transit import brute
 from tests.envs.transit.small import three_zones, with_dead_ends

@@ -67,8 +67,9 @@ def test_a_check_begins_where_trips_do(files):
     routes = files.with_name("a.rou.xml")
     routes.write_text(re.sub(r'depart="(\d+)"', lambda found: f'depart="{int(found[1]) + 500}"', routes.read_text()))
     scenario = load_scenario(files)
-    assert scenario.shortened(1600.0).trips == scenario.trips, "the first trip that counts begins at 510"
-    short = scenario.shortened(240.0)
+    first_s = network.first_s(scenario)
+    assert scenario.shortened(1600.0, first_s).trips == scenario.trips, "the first trip that counts begins at 510"
+    short = scenario.shortened(240.0, first_s)
     assert (short.trips.begin_s, short.duration_s) == (510, 240)
     assert network.load_site(short).usual
 

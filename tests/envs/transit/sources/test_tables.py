@@ -9,7 +9,8 @@ from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.testing.systems import check_system
-from envs.transit.record import events
+from envs.transit.kernel import events
+from envs.transit.network import first_s
 from envs.transit.sources.tables import read_town
 from tests.envs.transit.own import NODES, REQUESTS, ROADS, write
 
@@ -153,7 +154,8 @@ def test_a_name_is_the_same_however_its_accents_are_written(tmp_path):
 
 def test_a_service_whose_riders_come_later_is_checked_until_they_do(tmp_path):
     path = write(tmp_path, requests="time_s,from,to\n40000,a,c\n25230,b,c\n")
-    short = load_scenario(path, duration_s=50_000.0).shortened(240.0)
+    scenario = load_scenario(path, duration_s=50_000.0)
+    short = scenario.shortened(240.0, first_s(scenario))
     assert short.duration_s == 25_200 + 240
     loop = make_loop(short)
     assert loop.episode(make_controller("insertion", loop.site), 0).kpis["asked"] == 1
