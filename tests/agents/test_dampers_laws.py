@@ -10,8 +10,8 @@ from scipy.linalg import solve_continuous_lyapunov
 from agents import POLICY, make_controller, rules
 from agents.baselines.dampers import CONTROLLERS, ContinuousFriction, Friction, Profile
 from agents.baselines.dampers_optimal import ContinuousLqg, Lyapunov, _damped
-from agents.baselines.dampers_play import play
 from agents.baselines.dampers_shared import invert, states
+from agents.dampers_play import play
 from agents.edge import EdgeLoop
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop

@@ -13,7 +13,7 @@ import numpy as np
 
 from agents import POLICY, make_controller
 from agents.baselines.dampers import CONDITIONS, PASSIVE, TUNABLE, tuned
-from agents.baselines.dampers_play import play
+from agents.dampers_play import play
 from envs.core.registry import load_scenario
 from envs.core.statistics import compare
 from envs.dampers.assembly import load_site

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from agents.baselines.dampers import CONDITIONS, LAWS, TUNABLE, TUNED, tuned
-from agents.baselines.dampers_play import play
 from agents.baselines.dampers_shared import Law, Numbers
+from agents.dampers_play import play
 from agents.shipped import speaks_of
 from envs.core.errors import CityloopError
 from envs.core.machine.files import write_json

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from agents import CHECKPOINTS, POLICY, fallback_name, make_controller, shipped_policies
-from agents.baselines.dampers_play import drive
+from agents.dampers_play import drive
 from agents.monitors.storeys.config import StoreyConfig
 from agents.monitors.storeys.find import FILE
 from agents.monitors.storeys.learning import least_windows
