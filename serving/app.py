@@ -8,10 +8,10 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from serving.access.door import Door
-from serving.booking.routes import add_booking
 from serving.core.docs import tell_of_keys
 from serving.gateway import Gateway
 from serving.routes.audit import add_audit
+from serving.routes.booking import add_booking
 from serving.routes.console import add_console
 from serving.routes.events import add_events
 from serving.routes.failures import add_refusals

@@ -19,9 +19,10 @@ from serving.access.entry import Access
 from serving.audit import AuditLog
 from serving.audit.anchor import signing_key
 from serving.booking.opening import open_desks, staffed
+from serving.charge.settings import SiteConfig
 from serving.charge.state import StateStore
 from serving.checks import InputChecks
-from serving.config import AuditConfig, ServiceConfig, SiteConfig
+from serving.config import AuditConfig, ServiceConfig
 from serving.core.events import Sink
 from serving.gateway import Gateway
 from serving.site_files import load_site

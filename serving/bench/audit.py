@@ -20,7 +20,7 @@ from serving.audit.segments import list_segments
 from serving.audit.verify import verify
 from serving.bench.ticks import record_episode
 from serving.build import keep_what_decides
-from serving.config import SiteConfig
+from serving.charge.settings import SiteConfig
 from serving.core.events import Event
 from serving.site_files import load_site
 from serving.tick.sites import SiteService

@@ -19,8 +19,8 @@ from serving.charge.overrides import Overrides
 from serving.charge.roles import REMEMBERED, Roles
 from serving.charge.rollback import ConductWatch
 from serving.charge.seat import Seat
+from serving.charge.settings import SiteSettings
 from serving.charge.state import CHARGE, ROLES, SiteState, StateStore, merged
-from serving.config import SiteSettings
 
 LOGGER = logging.getLogger("cityloop.serving")
 

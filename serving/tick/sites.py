@@ -25,9 +25,9 @@ from envs.core.world import Guard
 from serving.charge.keeping import Keeper
 from serving.charge.rollback import Conduct
 from serving.charge.seat import WARM_UP_S, Seat, reason_of
+from serving.charge.settings import SiteConfig
 from serving.charge.standing import SERVICE, Standing
 from serving.charge.state import StateStore
-from serving.config import SiteConfig
 from serving.core.description import Description
 from serving.core.events import Event, Sink, SiteChange
 from serving.core.looked import Checks, Looked

@@ -20,9 +20,9 @@ from envs.core.world import Observation, Readings, Requests
 from serving.app import create_app
 from serving.charge.roles import Roles
 from serving.charge.seat import Seat
+from serving.charge.settings import SiteSettings
 from serving.charge.standing import Standing
 from serving.charge.state import StateStore
-from serving.config import SiteSettings
 from serving.core.wire import example_tick
 from serving.gateway import Gateway
 from serving.tick.sites import SiteService

@@ -30,7 +30,7 @@ from serving.booking.desk import Desk
 from serving.booking.places import DAY_S
 from serving.booking.settings import BookingSettings, Vehicle, fleet_of
 from serving.booking.zones import Zones
-from serving.config import SiteConfig
+from serving.charge.settings import SiteConfig
 from serving.gateway import Gateway
 from serving.tick.sites import SiteService
 

@@ -13,7 +13,7 @@ from serving.app import create_app
 from serving.booking.desk import Desk
 from serving.booking.settings import BookingSettings, Vehicle
 from serving.booking.zones import Zones
-from serving.config import SiteConfig
+from serving.charge.settings import SiteConfig
 from serving.gateway import Gateway
 from serving.tick.sites import SiteService
 from tests.envs.transit.small import three_zones

@@ -19,8 +19,9 @@ from serving.booking.desk import Desk
 from serving.booking.settings import Vehicle
 from serving.booking.zones import WHO, Zones
 from serving.build import Plan
+from serving.charge.settings import SiteConfig
 from serving.checks import CheckSettings, InputChecks
-from serving.config import ServiceConfig, SiteConfig
+from serving.config import ServiceConfig
 from serving.core.events import Decision
 from serving.tick.sites import SiteService
 from tests.envs.transit.own import write

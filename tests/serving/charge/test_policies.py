@@ -12,8 +12,8 @@ from agents import make_controller
 from envs import CityloopError
 from envs.core.site import Site
 from serving.alarms.rules import SiteRules
+from serving.charge.settings import SiteConfig
 from serving.charge.state import StateStore
-from serving.config import SiteConfig
 from serving.core.events import Decision, Shadowed, SiteChange
 from serving.core.looked import Looked
 from serving.core.wire import Tick

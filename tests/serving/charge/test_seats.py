@@ -14,7 +14,7 @@ from envs.core.site import Site
 from serving.charge.crew import Crew
 from serving.charge.roles import Roles
 from serving.charge.seat import Seat
-from serving.config import SiteConfig
+from serving.charge.settings import SiteConfig
 from serving.core.refusals import Conflict
 from serving.forms import RoleChange
 from serving.operations import change_roles
