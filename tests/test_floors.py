@@ -1,4 +1,4 @@
-"""Imports run downward only: never to a higher floor, nor between rooms of one floor, nor in a circle in serving/."""
+"""Imports run downward only: never to a higher floor, nor between rooms of one floor, nor in a circle."""
 
 import ast
 import tomllib
@@ -20,7 +20,7 @@ def imports(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            found.add(str(node.module))
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Call) and "import_module" in ast.dump(node.func):
@@ -47,15 +47,26 @@ def test_a_service_needs_no_learning():
     assert wrong == {}
 
 
-def test_rooms_of_the_service_import_each_other_in_one_direction():
+PACKAGES = sorted(str(init.parent.relative_to(HOME)) for room in FLOORS for init in (HOME / room).rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_files_and_rooms_of_a_package_import_each_other_in_one_direction(package):
+    home, above = HOME / package, package.replace("/", ".") + "."
+    parts = {path.stem: [path] for path in home.glob("*.py") if path.stem != "__init__"}
+    parts |= {init.parent.name: [*init.parent.rglob("*.py")] for init in home.glob("*/__init__.py")}
+    found = {}
+    for part, files in parts.items():
+        names = {name for path in files for name in imports(path) if name.startswith(above)}
+        found[part] = {name.removeprefix(above).partition(".")[0] for name in names} & (parts.keys() - {part})
+    TopologicalSorter(found).prepare()  # raises CycleError, which names the parts
+
+
+def test_what_all_rooms_of_the_service_share_knows_none_of_them():
     home = HOME / "serving"
-    found = {folder.name: set() for folder in home.iterdir() if (folder / "__init__.py").is_file()}
-    for room, others in found.items():
-        for path in (home / room).rglob("*.py"):
-            words = (name.split(".") for name in imports(path))
-            others |= {word[1] for word in words if word[0] == "serving" and word[1] in found.keys() - {room}}
-    TopologicalSorter(found).prepare()  # raises CycleError, which names the rooms
-    assert found["core"] == set(), "what all rooms share knows none of them"
+    others = {folder.name for folder in home.iterdir() if (folder / "__init__.py").is_file()} - {"core"}
+    known = {name.split(".")[1] for path in (home / "core").rglob("*.py") for name in imports(path) if "." in name}
+    assert known & others == set()
 
 
 def test_what_others_import_brings_its_types():
