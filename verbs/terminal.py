@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -86,7 +87,7 @@ class Output:
         """Print tables, unless standard output is for JSON alone."""
         if self._target != STDOUT:
             for table in tables:
-                self.console.print(table)
+                self.console.print(fitted(table, self.console.width))
 
     def say(self, text: str) -> None:
         """Print a line for people."""
@@ -212,6 +213,46 @@ def table(
     for row in rows:
         table.add_row(*(_CONTROL.sub(" ", cell) if isinstance(cell, str) else cell for cell in row))
     return table
+
+
+def fitted(table: Table, width: int) -> Table:
+    """A table that is no wider than ``width``, with lines that break between words; rich breaks any word.
+
+    Blanks beside the lines are saved where the longest words do not fit otherwise; where that does not do, rows and
+    columns change places, and where nothing does, words break.
+    """
+    for one in (table, _turned(table)):
+        if _fit(one, width):
+            return one
+    return table
+
+
+def _fit(table: Table, width: int) -> bool:
+    """Set the widths of a table's columns if their longest words fit; those that lack least are served first."""
+    cells = [[str(column.header), *map(str, column.cells)] for column in table.columns]
+    full = [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in cells]
+    least = [max((cell_len(word) for cell in column for word in cell.split()), default=0) for column in cells]
+    blanks = next((n for n in (1, 0) if sum(least) + (2 * n + 1) * len(cells) + 1 <= width), None)
+    if blanks is None:
+        return False
+    table.padding = (0, blanks)
+    spare = width - sum(least) - (2 * blanks + 1) * len(cells) - 1
+    lacking = sorted(range(len(cells)), key=lambda k: full[k] - least[k])
+    for k, left in zip(lacking, range(len(cells), 0, -1), strict=True):
+        more = min(full[k] - least[k], spare // left)
+        table.columns[k].width, spare = least[k] + more, spare - more
+    return True
+
+
+def _turned(table: Table) -> Table:
+    """The same table with a row for each of its columns."""
+    first, *others = table.columns
+    turned = Table(title=table.title, title_justify="left", title_style="bold")
+    for k, name in enumerate((first.header, *first.cells)):
+        turned.add_column(name, justify="right" if k else "left", overflow="fold")
+    for column in others:
+        turned.add_row(column.header, *column.cells)
+    return turned
 
 
 def verdict(ok: bool, good: str, bad: str) -> Text:

@@ -4,6 +4,7 @@ import io
 import json
 
 import pytest
+from rich.console import Console
 
 from verbs import terminal
 
@@ -118,3 +119,46 @@ def test_a_terminal_that_cannot_move_its_cursor_is_told_in_lines(clock, monkeypa
 def test_what_is_said_does_not_command_the_terminal(capsys):
     terminal.Output(None).say("why: a\x1b[2Kb\nnext")
     assert capsys.readouterr().out == "why: a [2Kb\nnext\n"
+
+
+COLUMNS = (
+    *("controller", "median", "mean", "p90", "worst", "failures", "guard changes"),
+    *("served_pct", "ride_min", "empty_pct", "policy less this [95 %]", "÷ this"),
+)
+ROWS = (
+    ("policy", "1.91", "1.90", "1.94", "1.95", "0", "0", "100.00", "4.89", "27.44", "", ""),
+    ("insertion", "1.89", "1.90", "1.92", "1.93", "0", "0", "100.00", "5.06", "20.21", "+0.02 [-0.08, +0.08]", "1.010"),
+)
+
+
+def printed(width):
+    console = Console(width=width, file=io.StringIO())
+    console.print(terminal.fitted(terminal.table("hcmc", COLUMNS, ROWS, numbers=1), width))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    return lines
+
+
+@pytest.mark.parametrize("width", [150, 120, 100])
+def test_words_of_a_table_are_whole_where_they_fit_and_columns_stay_columns(width):
+    lines = printed(width)
+    words = " ".join(lines).replace("│", " ").replace("┃", " ").split()
+    assert {"controller", "insertion", "served_pct", "[-0.08,"} <= set(words)
+    assert next(line for line in lines if "insertion" in line).count("│") == len(COLUMNS) + 1
+
+
+def test_a_table_that_is_too_wide_for_a_terminal_is_turned():
+    lines = printed(80)
+    assert next(line for line in lines if "controller" in line).split("┃")[1:3] == [
+        " controller              ",
+        " policy ",
+    ]
+    assert "│ +0.02 [-0.08, +0.08] │" in next(line for line in lines if "policy less this [95 %]" in line)
+
+
+def test_a_word_that_fits_in_no_way_is_broken_and_nothing_of_it_is_lost():
+    console = Console(width=40, file=io.StringIO())
+    table = terminal.table("bundle", ("what", "value"), [("hash", "0123456789" * 7)])
+    console.print(terminal.fitted(table, 40))
+    rows = [line.split("│")[2].strip() for line in console.file.getvalue().splitlines() if "│" in line]
+    assert "".join(rows) == "0123456789" * 7
