@@ -209,12 +209,11 @@ def _request(
     start, end, to_m, from_m = stops.pair(origin, destination)
     wanted = number("time_s", math.nan, lambda t: 0 <= t < duration_s, f"seconds from 0 to below {duration_s:g}")
     known = number("known_s", wanted, lambda t: t <= wanted, f"seconds up to time_s, {wanted:g}")
-    seats, places = max(kind[0] for kind in room), max(kind[1] for kind in room)
     party = number("party", 1.0, lambda n: n.is_integer() and n >= 1, "a whole number from 1 on")
     wheelchair = number("wheelchair", 0.0, lambda n: n.is_integer() and n >= 0, "a whole number from 0 on")
     if not any(party <= kind[0] and wheelchair <= kind[1] for kind in room):
-        needs = f"party is {party:g}, wheelchair {wheelchair:g}"
-        raise ValueError(f"{needs}, and no vehicle has more than {seats} seats and {places} places: split it")
+        have = " or ".join(f"{seats} seats and {places} places" for seats, places in sorted(set(room), reverse=True))
+        raise ValueError(f"party is {party:g}, wheelchair {wheelchair:g}, and vehicles have {have}: split it")
     cancel = number("cancel_s", math.inf, lambda t: t >= known, f"seconds from known_s, {known:g}, on")
     absent = number("absent", 0.0, lambda n: n in (0.0, 1.0), "1 or 0")
     # Requests and withdrawals from before the service are known at its beginning.

@@ -64,7 +64,7 @@ def test_columns_that_are_not_read_are_named(tmp_path, caplog):
         ("60,a,d,1,0", "row 5: to is 'd', a corner without a stop"),
         ("60,a,a,1,0", "row 5: it leads from 'a' to the same place"),
         ("60,a,e,1,0", "row 5: no road leads from 'a' to 'e'"),
-        ("60,a,b,9,0", "row 5: party is 9, wheelchair 0, and no vehicle has more than 4 seats"),
+        ("60,a,b,9,0", "row 5: party is 9, wheelchair 0, and vehicles have 4 seats and 0 places: split it"),
         ("60,a,b,1,1", "row 5: party is 1, wheelchair 1"),
         ("60,a,b,inf,0", "row 5: party is 'inf': give a whole number"),
         ("60,a,b,1,inf", "row 5: wheelchair is 'inf': give a whole number"),
