@@ -14,7 +14,8 @@ import numpy as np
 from agents.baselines.intersections_plans import actuated, fixed, webster
 from envs.core.readings import Readings
 from envs.core.world import Controller, Observation, Requests
-from envs.intersections.site import GREEN, SignalSite
+from envs.intersections.junction import GREEN
+from envs.intersections.site import SignalSite
 
 PERMISSIVE = 0.5
 """Weight of a permissive green relative to a protected one."""

@@ -14,9 +14,10 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.core.world import Controller, Observation, Requests
+from envs.intersections.junction import Junction, Phase
 from envs.intersections.network.stages import safe_stage
 from envs.intersections.signals import LocalProgram, transition
-from envs.intersections.site import Junction, Phase, SignalSite
+from envs.intersections.site import SignalSite
 
 Cycle = list[tuple[int, float]]
 """(stage, seconds of green) in order."""

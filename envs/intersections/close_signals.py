@@ -17,7 +17,8 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.intersections.site import GREEN, VEHICLE_SPACE_M, SignalSite
+from envs.intersections.junction import GREEN, VEHICLE_SPACE_M
+from envs.intersections.site import SignalSite
 
 SHORT_M = 25.0
 """Signals are close if the road from one junction to the other's stop line is shorter: room for three vehicles."""

@@ -16,7 +16,8 @@ from numba import int64 as whole
 from envs.core.consistency import Plausible, Rule
 from envs.core.readings import Readings
 from envs.intersections.jit import compiled
-from envs.intersections.site import SignalSite, street_of
+from envs.intersections.junction import street_of
+from envs.intersections.site import SignalSite
 
 HEADWAY_S = 1.2
 """Shortest headway of vehicles on a lane."""

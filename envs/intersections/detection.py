@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from envs.core.readings import Readings
+from envs.intersections.junction import GREEN, Junction
 from envs.intersections.network.roads import Roads
 from envs.intersections.network.stages import safe_stage
 from envs.intersections.readings import ARRIVAL_S, NEAR_M, STANDING_MPS
-from envs.intersections.site import GREEN, Junction, SignalSite
+from envs.intersections.site import SignalSite
 
 STUCK_S = 150.0
 """Standstill from which a vehicle counts as stuck: it has been passed over."""

@@ -18,8 +18,9 @@ from numba import int64 as whole
 from envs.core.readings import Readings
 from envs.core.world import Observation
 from envs.intersections.jit import compiled
+from envs.intersections.junction import GREEN, Junction
 from envs.intersections.neighbours import Neighbours
-from envs.intersections.site import GREEN, Junction, SignalSite
+from envs.intersections.site import SignalSite
 
 APPROACH_FEATURES = (
     "known",

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from envs.core.readings import Readings
+from envs.intersections.junction import Junction
 from envs.intersections.signals import stop_lane
-from envs.intersections.site import Junction, SignalSite
+from envs.intersections.site import SignalSite
 
 CALL_S = 15.0
 """For how much of a green a failed loop calls; chosen in RESULTS.md, "How actuated control was set"."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.intersections.site import SignalSite, street_of
+from envs.intersections.junction import street_of
+from envs.intersections.site import SignalSite
 
 
 class Neighbours:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from envs.core.scene import Mark, Point, Scene, rounded
-from envs.intersections.site import Junction, SignalSite
+from envs.intersections.junction import Junction
+from envs.intersections.site import SignalSite
 
 BEND = 5
 """Points of a drawn path across a junction."""

@@ -12,7 +12,8 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from envs.intersections.site import Junction, Phase, SignalSite
+from envs.intersections.junction import Junction, Phase
+from envs.intersections.site import SignalSite
 
 HOLD_S = 1e6
 """Duration of a green in the written programs: it lasts until the next command."""

@@ -8,7 +8,7 @@ from agents import make_controller
 from agents.baselines.intersections_plans import LOOP_M, loops
 from envs.core.env import make_loop
 from envs.core.sumo.programs import sumo_binary
-from envs.intersections.site import Segment
+from envs.intersections.junction import Segment
 from tests.envs.intersections.small import SPEED_MPS, crossroads
 
 GAP_M = 2 * SPEED_MPS

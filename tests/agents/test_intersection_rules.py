@@ -16,9 +16,10 @@ from agents.baselines.intersections_plans import (
 from envs import load_scenario
 from envs.core.world import Controller
 from envs.intersections.guard import SignalGuard
+from envs.intersections.junction import Phase
 from envs.intersections.network.read import load_site
 from envs.intersections.signals import SignalController
-from envs.intersections.site import Phase, SignalSite
+from envs.intersections.site import SignalSite
 from tests.envs.intersections.small import crossroads, junction, movement, site
 
 NAMES = ("fixed", "webster", "actuated", "max-pressure", "greedy")

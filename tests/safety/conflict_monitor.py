@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 
-from envs.intersections.site import GREEN, Junction, SignalSite, ite_red_clearance_s, ite_yellow_s, walking_s
+from envs.intersections.junction import GREEN, Junction, ite_red_clearance_s, ite_yellow_s, walking_s
+from envs.intersections.site import SignalSite
 
 
 class ConflictMonitor:

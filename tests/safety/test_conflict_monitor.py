@@ -2,8 +2,8 @@
 
 import pytest
 
+from envs.intersections.junction import Movement
 from envs.intersections.signals import transition
-from envs.intersections.site import Movement
 from tests.envs.intersections import small
 from tests.safety.cabinet import MAPS, site_of
 from tests.safety.conflict_monitor import ConflictMonitor

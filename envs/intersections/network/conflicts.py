@@ -9,8 +9,8 @@ from collections import defaultdict
 from itertools import permutations, product
 from typing import Any
 
+from envs.intersections.junction import walking_s
 from envs.intersections.readings import LONGEST_CLEARING_S
-from envs.intersections.site import walking_s
 
 UNGROUP = "give each connection a link of its own (netconvert --tls.ungroup-signals)"
 """Advice for a signal whose links serve several lanes, or vehicles and pedestrians at once."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from envs.intersections.junction import Phase
 from envs.intersections.network.conflicts import UNGROUP, crossing_of
 from envs.intersections.network.stages import safe_stage
-from envs.intersections.site import Phase
 from envs.intersections.timing import Regime, Timing
 
 UNSEEN_SHARE = 0.35

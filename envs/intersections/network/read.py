@@ -18,6 +18,7 @@ from envs.core.machine.files import kept
 from envs.core.machine.warn_once import warn_once
 from envs.core.scene import Point, rounded
 from envs.core.sumo.reading import GZIP, read_root, seconds
+from envs.intersections.junction import VEHICLE_SPACE_M, Approach, Exit, Junction, Movement, Segment
 from envs.intersections.network.conflicts import (
     crossing_of,
     crossing_signal_error,
@@ -30,15 +31,7 @@ from envs.intersections.network.counts import Turns, turn_flows
 from envs.intersections.network.notes import Notes
 from envs.intersections.network.stages import green_stages, phases_of, refuse_odd_states, unserved
 from envs.intersections.scenarios import SignalScenario
-from envs.intersections.site import (
-    VEHICLE_SPACE_M,
-    Approach,
-    Exit,
-    Junction,
-    Movement,
-    Segment,
-    SignalSite,
-)
+from envs.intersections.site import SignalSite
 from envs.intersections.timing import Regime, Timing
 
 LOGGER = logging.getLogger(__name__)

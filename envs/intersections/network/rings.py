@@ -10,7 +10,7 @@ from itertools import product, zip_longest
 from typing import Any
 
 from envs.core.errors import CityloopError
-from envs.intersections.site import GREEN, Phase
+from envs.intersections.junction import GREEN, Phase
 
 BARRIERS = (("barrierPhases",), ("barrier2Phases", "coordinatePhases"))
 """Parameters that name the last phases before each of the two barriers; ``coordinatePhases`` is an older name."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from envs.core.errors import CityloopError
+from envs.intersections.junction import GREEN, Phase
 from envs.intersections.network.rings import shown_together
-from envs.intersections.site import GREEN, Phase
 
 NEMA_YELLOW_S = 3.0
 """Yellow between two greens of a NEMA program, where it runs as a fixed one."""

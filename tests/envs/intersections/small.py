@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from envs.intersections.site import Approach, Exit, Junction, Movement, Phase, Segment, SignalSite
+from envs.intersections.junction import Approach, Exit, Junction, Movement, Phase, Segment
+from envs.intersections.site import SignalSite
 from envs.intersections.timing import REGIMES, Timing
 
 SPEED_MPS = 50 / 3.6

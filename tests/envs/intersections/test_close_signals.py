@@ -11,7 +11,8 @@ from envs.core.env import make_loop
 from envs.core.readings import Readings
 from envs.core.registry import get_system, load_scenario
 from envs.intersections.close_signals import BOTH_BLOCK_NATS, RED_NATS, SHORT_M, CloseSignals
-from envs.intersections.site import Approach, Exit, Junction, Movement, Phase, Segment, SignalSite
+from envs.intersections.junction import Approach, Exit, Junction, Movement, Phase, Segment
+from envs.intersections.site import SignalSite
 from envs.intersections.timing import REGIMES
 from tests.serving.bundles import bundle
 

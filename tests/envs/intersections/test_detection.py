@@ -7,11 +7,11 @@ import pytest
 
 from envs import load_scenario
 from envs.intersections.detection import Detection, Vehicles
+from envs.intersections.junction import Phase
 from envs.intersections.network.read import load_site
 from envs.intersections.readings import READINGS
 from envs.intersections.scenarios import Sensors
 from envs.intersections.sensing import EpisodeFaults
-from envs.intersections.site import Phase
 from tests.envs.intersections.small import crossroads, junction, movement, site
 
 

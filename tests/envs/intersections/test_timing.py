@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from envs.intersections.junction import Movement, ite_red_clearance_s, ite_yellow_s
 from envs.intersections.signals import SignalController, transition
-from envs.intersections.site import Movement, SignalSite, ite_red_clearance_s, ite_yellow_s
+from envs.intersections.site import SignalSite
 from envs.intersections.timing import REGIMES
 from tests.envs.intersections.small import crossroads, junction, movement, site
 from tests.safety.conflict_monitor import ConflictMonitor
