@@ -23,6 +23,9 @@ from training.actions import ActionCodec
 from training.settings import PROCESSES, Settings
 from training.weights import Start
 
+KPI, INTERVENTION_RATE, ACTION_RATE, LOST = "kpi", "intervention_rate", "action_rate", "lost_plants"
+"""Names of a learner's metrics beside RLlib's own; `training.tracking.journal` gives them their tags."""
+
 
 class Learner(Protocol):
     """Interface of a learning algorithm to a run: it samples, learns, and saves and restores its full state."""

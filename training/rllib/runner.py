@@ -30,11 +30,8 @@ from envs.core.errors import CityloopError
 from envs.core.vector import Batch, Vector
 from training.actions import ActionCodec
 from training.rllib.fragment import Fragment, Refusal
+from training.task import ACTION_RATE, INTERVENTION_RATE, KPI, LOST
 
-KPI = "kpi"
-INTERVENTION_RATE = "intervention_rate"
-ACTION_RATE = "action_rate"
-LOST = "lost_plants"
 OWNER, GENERATOR, PLANTS = "runner", "generator", "plants"
 WINDOW = 20
 """Episodes over which training KPIs are averaged."""

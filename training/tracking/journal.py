@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.core.machine.files import write_text
 from training import pictures
-from training.rllib.runner import ACTION_RATE, INTERVENTION_RATE, KPI, LOST
+from training.task import ACTION_RATE, INTERVENTION_RATE, KPI, LOST
 from training.tracking.folders import tensorboard
 from training.validate import Means, Verdict
 

@@ -19,9 +19,9 @@ from tests.training.rllib import toys
 from training.actions import ActionCodec
 from training.rllib.algorithm import configure
 from training.rllib.fragment import Fragment
-from training.rllib.runner import LOST, BatchedRunner, Half, Track
+from training.rllib.runner import BatchedRunner, Half, Track
 from training.settings import Settings
-from training.task import Plants
+from training.task import LOST, Plants
 
 SETTINGS = Settings(seed=5, fragment=16, width=16, reward_scale=0.5)
 
