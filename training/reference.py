@@ -25,12 +25,12 @@ from envs.core.env import CityGymEnv, make_loop
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
+from training.run import Progress
 from training.settings import Settings, check_budget
 from training.task import check_together
 from training.tracking.config import describe, parse_settings
 from training.tracking.folders import SPEED, RunFolder
 from training.tracking.journal import Journal
-from training.train import Progress
 from training.validate import OnEpisodes, Validator
 
 DEFAULTS = Settings()

@@ -24,9 +24,10 @@ from envs.core.machine.files import read_json
 from envs.core.scenario import read_yaml
 from tests.training.small import SMALL, rows, weights
 from training.bundles.export import export, to_onnx
+from training.run import Run
 from training.start import read_start
 from training.tracking.journal import FINAL
-from training.train import _Run, train
+from training.train import train
 from training.validate import load_network
 from training.weights import adopt
 
@@ -161,7 +162,7 @@ def test_who_interrupts_a_run_is_told_how_it_goes_on(run, capsys, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.train._Run.loop", stop)
+    monkeypatch.setattr("training.run.Run.loop", stop)
     with pytest.raises(SystemExit) as ended:
         main(["train", "--resume", str(run[0])])
     assert ended.value.code == 130
@@ -175,7 +176,7 @@ def test_whatever_cannot_be_closed_the_rest_of_a_run_is():
         closed.append("validator")
         raise OSError("a pool")
 
-    run = object.__new__(_Run)
+    run = object.__new__(Run)
     run.validator = SimpleNamespace(close=fail)
     run.learner = SimpleNamespace(stop=lambda: closed.append("learner"))
     run.journal = SimpleNamespace(close=lambda: closed.append("journal"))
@@ -200,16 +201,17 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from envs import load_scenario
-from training import train as module
+from training import run
+from training.train import train
 
 def die(news):
     if news["iteration"] == 3:
         os.kill(os.getpid(), int(sys.argv[3]))
 
 if __name__ == "__main__":
-    module.SAVE_EVERY_S = 0.0
+    run.SAVE_EVERY_S = 0.0
     place = load_scenario("intersections/grid2x2", duration_s=120)
-    module.train(place, iterations=5, out=Path(sys.argv[1]), on_progress=die, **eval(sys.argv[2]))
+    train(place, iterations=5, out=Path(sys.argv[1]), on_progress=die, **eval(sys.argv[2]))
 """
 
 

@@ -14,10 +14,11 @@ from envs.core.machine.files import read_json
 from envs.core.scenario import read_yaml
 from tests.training.small import SMALL, tags, weights
 from training.bundles.export import export
+from training.run import decisions_of_update
 from training.settings import Settings
 from training.task import task_of
 from training.tracking.journal import FINAL
-from training.train import decisions_of_update, train
+from training.train import train
 from training.validate import Validator
 
 

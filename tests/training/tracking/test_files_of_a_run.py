@@ -18,12 +18,13 @@ from envs import CityloopError, load_scenario
 from envs.core.machine.files import read_json, write_json, write_text
 from training.backprop import Backprop
 from training.evolution import Evolution
+from training.run import Run, critic_alone
 from training.settings import Settings
 from training.start import MODULE, read_start
 from training.tracking.config import describe
 from training.tracking.journal import Journal
 from training.tracking.stored import hashes_of, stored_scenario, trained_on
-from training.train import _begun, _critic_alone, _resume_hint, _Run, train
+from training.train import _begun, _resume_hint, train
 from training.weights import Start, write_weights
 
 
@@ -65,7 +66,7 @@ def test_a_checkpoint_is_on_the_disk_before_anything_points_to_it(tmp_path, monk
         (folder / "deep").mkdir(parents=True)
         (folder / "deep" / "weights").write_text("x")
 
-    run = object.__new__(_Run)
+    run = object.__new__(Run)
     run.folder, run.iteration, run.elapsed_s, run._alone = tmp_path, 7, 1.0, 0
     run.learner, run.validator = SimpleNamespace(save=save), SimpleNamespace(state=dict)
     run.save()
@@ -95,7 +96,7 @@ def test_a_checkpoint_that_is_not_whole_is_one_sentence(tmp_path):
     (tmp_path / "checkpoints" / "000007").mkdir(parents=True)
     (tmp_path / "checkpoints" / "latest").write_text("000007")
     (tmp_path / "checkpoints" / "000007" / "learner.pt").write_bytes(b"PK")
-    run = object.__new__(_Run)
+    run = object.__new__(Run)
     run.folder = tmp_path
     run.learner = SimpleNamespace(restore=lambda folder: torch.load(folder / "learner.pt"))
     with pytest.raises(CityloopError, match=r"checkpoints/000007 cannot be read .* altered or cut off; begin a new"):
@@ -143,7 +144,7 @@ def test_a_checkpoint_removes_those_before_it_and_what_a_killed_process_left(tmp
     learner = SimpleNamespace(save=lambda folder: folder.mkdir())
     validator = SimpleNamespace(state=dict)
     run = SimpleNamespace(folder=tmp_path, iteration=7, elapsed_s=1.0, _alone=0, learner=learner, validator=validator)
-    _Run.save(run)
+    Run.save(run)
     assert sorted(path.name for path in places.iterdir()) == ["000007", "latest"]
 
 
@@ -213,7 +214,7 @@ def test_a_file_of_ones_own_that_is_gone_is_named_with_its_key():
 
 @pytest.mark.parametrize(("kept", "alone"), [({"alone": 12}, 12), ({}, 0)])
 def test_updates_of_the_critic_alone_are_no_lack_of_success_after_a_kill_either(tmp_path, monkeypatch, kept, alone):
-    begun = object.__new__(_Run)
+    begun = object.__new__(Run)
     begun.folder, begun.iteration, begun.elapsed_s, begun._alone = tmp_path, 6, 1.0, 12
     begun.learner = SimpleNamespace(save=lambda folder: folder.mkdir(parents=True))
     begun.validator = SimpleNamespace(state=dict)
@@ -221,12 +222,12 @@ def test_updates_of_the_critic_alone_are_no_lack_of_success_after_a_kill_either(
     progress = tmp_path / "checkpoints" / "000006" / "progress.json"
     content = read_json(progress)
     write_json(progress, {key: value for key, value in content.items() if key != "alone"} | kept)
-    run = object.__new__(_Run)
+    run = object.__new__(Run)
     run.folder, run.settings, run.budget = tmp_path, Settings(patience=2), {"iterations": 16, "minutes": None}
     run.learner = SimpleNamespace(restore=lambda folder: None)
     run.validator = SimpleNamespace(restore=lambda state: None, stale=6)
-    monkeypatch.setattr(_Run, "_journal", lambda run, at: None)
-    monkeypatch.setattr(_Run, "_agent_steps", 0)
+    monkeypatch.setattr(Run, "_journal", lambda run, at: None)
+    monkeypatch.setattr(Run, "_agent_steps", 0)
     run.resume()
     assert run._alone == alone
     assert run.fraction() == (6 / 16 if alone else 1.0)
@@ -237,4 +238,4 @@ def test_updates_of_the_critic_alone_are_no_lack_of_success_after_a_kill_either(
 )
 def test_only_a_critic_that_begins_anew_learns_alone(tmp_path, algorithm, critic, alone):
     start = Start(tmp_path, {}, 0, "", critic=critic)
-    assert _critic_alone(start, Settings(algorithm=algorithm, critic_first=12)) == alone
+    assert critic_alone(start, Settings(algorithm=algorithm, critic_first=12)) == alone
