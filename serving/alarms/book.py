@@ -211,7 +211,7 @@ class AlarmBook:
 
     def _incident(self, system: str, site: str, now_s: float) -> int:
         mine = [a for a in self._alarms.values() if (a.system, a.site) == (system, site)]
-        near = [a for a in mine if a.returned_s is None or now_s - a.raised_s <= INCIDENT_S]
+        near = [a for a in mine if a.returned_s is None or abs(now_s - a.raised_s) <= INCIDENT_S]
         return max(near, key=lambda a: a.raised_s).incident if near else self._last
 
     def _return(self, alarm: Alarm, now_s: float) -> None:

@@ -152,6 +152,15 @@ def test_alarms_that_come_together_are_one_incident() -> None:
     assert {a.key: a.incident for a in book.all(1000.0)}["silent"] not in incidents.values()
 
 
+def test_after_the_clock_was_put_back_an_alarm_joins_no_incident_of_the_time_to_come() -> None:
+    book = AlarmBook()
+    hold(book, 90_000.0, FULL)
+    hold(book, 90_010.0)
+    hold(book, 3600.0, SENSOR)
+    before, now = (alarm.incident for alarm in sorted(book.all(3600.0), key=lambda alarm: alarm.id))
+    assert now != before
+
+
 def test_a_shelved_alarm_is_last_and_comes_back_by_itself() -> None:
     book = AlarmBook()
     hold(book, 0.0, FULL, SENSOR)
