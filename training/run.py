@@ -174,7 +174,7 @@ class Run:
                     "%s has ended (%s): patience, as %d validations were no better", self.folder, spent, stale
                 )
             else:
-                more = "give more --minutes or --iterations to go on"
+                more = "only the choice among its finalists is left; give more --minutes or --iterations to go on"
                 LOGGER.warning("%s has had its time (%s): %s", self.folder, spent, more)
         while self.fraction() < 1.0:
             started = time.perf_counter()
