@@ -68,7 +68,7 @@ def booking(roster: Roster, row: Row) -> Any:
         to_time, end_s = roster.calendar.to_time, roster.arrivals().get(r, math.nan)
         begin, arrive = to_time(float(roster.live.riders.begin_s[r])), to_time(end_s)
     boarded = row["first_boarded_at"]
-    alighted = row["ended_at"] if row["state"] == "completed" else None
+    alighted = _arrived(roster, row) if row["state"] == "completed" else None
     started = row["boarded_at"] if row["boarded_at"] is not None else row["latest"]
     pickup = {
         "earliest": row["earliest"],
@@ -86,13 +86,18 @@ def booking(roster: Roster, row: Row) -> Any:
         "party": row["party"],
         "wheelchairs": row["wheelchairs"],
         "ride_limit_s": round(row["limit_s"], 1),
-        "late": _late(row, begin, arrive, roster.looked),
+        "late": _late(row, begin, arrive if alighted is None else alighted, roster.looked),
         "broken_down": row["broken_down"],
         "handed_over": [
             {name: told[name] for name in ("vehicle", "instead_of", "why")} | {"at": roster.calendar.iso(told["at"])}
             for told in row["handovers"]
         ],
     }
+
+
+def _arrived(roster: Roster, row: Row) -> float:
+    """When a completed ride arrived, in seconds since 1970; it is reported once the party has got off."""
+    return max(float(row["ended_at"]) - roster.site.timing.alight_s, float(row["boarded_at"]))
 
 
 def _late(row: Row, begin: float | None, arrive: float | None, now: float) -> bool:
@@ -102,7 +107,7 @@ def _late(row: Row, begin: float | None, arrive: float | None, now: float) -> bo
     if row["state"] == "stranded":
         return True
     boarded = row["first_boarded_at"] if row["first_boarded_at"] is not None else now if begin is None else begin
-    ended = row["ended_at"] if row["ended_at"] is not None else now if arrive is None else arrive
+    ended = now if arrive is None else arrive
     limit = boarded + row["promised_limit_s"]
     return bool(boarded > row["promised_latest"] + LATE_S or ended > limit + LATE_S)
 

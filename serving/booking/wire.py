@@ -108,7 +108,9 @@ class Ends(Model):
     earliest: AwareDatetime | None = Field(default=None, description="pick-up: not before")
     latest: AwareDatetime = Field(description="promised: the vehicle is there, or the party arrives, by then")
     expected: AwareDatetime | None = Field(default=None, description="as planned now")
-    happened: AwareDatetime | None = None
+    happened: AwareDatetime | None = Field(
+        default=None, description="boarding began, or the vehicle arrived: the report less the site's dwell time"
+    )
 
 
 class Offered(Model):

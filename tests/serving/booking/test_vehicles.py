@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from envs import CityloopError
+from envs.transit.settings import Timing
 from serving.booking.places import Calendar
 from serving.booking.settings import Vehicle
 from serving.booking.wire import VehicleState
@@ -262,7 +263,7 @@ def test_reports_that_were_held_up_leave_the_vehicle_where_it_is(client: Client)
     client.event(1200.0, "red", "position", corner="1")
     before = client.get("vehicles/red").json()
     alighted = client.event(800.0, "red", "alighted", booking=booked).json()
-    assert since(alighted["bookings"][0]["dropoff"]["happened"]) == 800
+    assert since(alighted["bookings"][0]["dropoff"]["happened"]) == 790, "when it arrived"
     assert alighted["vehicle"] == before | {"aboard": 0, "plan": []}
 
 
@@ -362,6 +363,20 @@ def test_a_late_vehicle_is_seen_to_be_late(client: Client) -> None:
     assert not client.get(f"bookings/{booked}").json()["late"]
     client.event(700.0, "red", "position", corner="0")
     assert client.get(f"bookings/{booked}").json()["late"]
+
+
+@pytest.mark.parametrize(("after_s", "late"), [(0.0, False), (5.0, True)])
+def test_a_ride_is_over_when_the_vehicle_arrives_not_when_the_party_has_got_off(
+    client: Client, after_s: float, late: bool
+) -> None:
+    """The vehicle arrives with the last second of the promised ride, or after it; then the party gets off."""
+    booked = client.book(0.0, "1", "4").json()
+    client.event(75.0, "red", "boarded", booking=booked["id"])
+    arrives = 60.0 + booked["ride_limit_s"] + after_s
+    client.event(arrives + Timing().alight_s, "red", "alighted", booking=booked["id"])
+    done = client.get(f"bookings/{booked['id']}").json()
+    assert (since(done["dropoff"]["happened"]), done["late"]) == (arrives, late)
+    assert since(done["dropoff"]["latest"]) == arrives - after_s
 
 
 def test_a_vehicle_that_was_named_is_told_what_it_lacks(client: Client) -> None:
