@@ -267,12 +267,13 @@ def test_tables_that_cannot_be_created_are_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, TypeError, AttributeError, FileNotFoundError])
 def test_what_a_driver_does_not_take_is_one_sentence_without_secrets(
-    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     def connect(*_: Any, **__: Any) -> None:
         raise error("connect_timeout is hidden")
 
     monkeypatch.setattr("sqlite3.dbapi2.connect", connect)
+    monkeypatch.chdir(tmp_path)  # where the file is
     with pytest.raises(CityloopError, match=f"database sqlite:///b.db cannot be used .*, {error.__name__}") as caught:
         BookingStore("sqlite:///b.db?password=hidden", "street")
     assert "hidden" not in str(caught.value)
