@@ -12,9 +12,10 @@ are more frequent at first, trips to it at the end. SUMO itself is not run.
 from __future__ import annotations
 
 import itertools
+import logging
 import xml.etree.ElementTree as ET
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,14 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.core.machine.files import kept
+from envs.core.machine.warn_once import warn_once
 from envs.core.sumo.reading import read_root, seconds
 from envs.transit.site import Node, Road, TransitSite
 from envs.transit.sources.day import Day, Town, cell_name, plain_day, zones_of
 from envs.transit.sources.measured import Measured
 from envs.transit.sources.settings import Trips
+
+LOGGER = logging.getLogger(__name__)
 
 JUNCTION_S = 6.0
 
@@ -46,6 +50,9 @@ SHORTEST_M = 60.0
 LEAST_S = 0.1
 
 WITHIN, INWARD, OUTWARD = range(3)
+
+RIDERS = ("trip", "vehicle", "person", "personFlow")
+"""Elements of a route file that stand for people who travel; flows of vehicles are refused."""
 
 PASSING = " (passing)"
 """Suffix of the node of a street's middle, which vehicles pass without stopping."""
@@ -126,9 +133,7 @@ def read(net: Path, routes: tuple[Path, ...], zones: tuple[int, int], times: Pat
     names = {edge.getID(): k for k, edge in enumerate(network.edges)}
     ahead, back = _turns(network.start, network.end), _turns(network.end, network.start)
     rows = []
-    for first, last, depart_s in trips_of(routes):
-        if first not in names or last not in names:
-            continue
+    for first, last, depart_s in _within(names, net, routes):
         inward = _dead_end(network.edges[names[first]].getFromNode())
         outward = _dead_end(network.edges[names[last]].getToNode())
         origin, destination = _nearest(names[first], ahead, index), _nearest(names[last], back, index)
@@ -281,15 +286,26 @@ def _middle(shape: list[tuple[float, float]]) -> tuple[float, float]:
     return float(x), float(y)
 
 
+def _within(names: Container[str], net: Path, routes: tuple[Path, ...]) -> list[tuple[str, str, float]]:
+    """The trips of route files from one street of a network to another; of others it is told."""
+    every = trips_of(routes)
+    unknown = [end for first, last, _ in every for end in (first, last) if end not in names]
+    found = [trip for trip in every if trip[0] in names and trip[1] in names]
+    if unknown:
+        left = f"{len(every) - len(found)} of {len(every)} trips begin or end at no street for passenger cars"
+        warn_once(LOGGER, net, f"left out: {left} of {net.name}, such as {unknown[0]!r}: give this network's routes")
+    return found
+
+
 def trips_of(routes: tuple[Path, ...]) -> list[tuple[str, str, float]]:
-    """First street, last street and departure of every trip.
+    """First street, last street and departure of every trip; of trips and persons without these it is told.
 
     Raises:
         CityloopError: if a file cannot be read, or holds flows, which do not name single trips.
     """
     found = []
     for path in routes:
-        root = read_root(path)
+        root, nowhere = read_root(path), []
         flow = next(root.iter("flow"), None)  # those of an interval, too
         if flow is not None:
             raise CityloopError(f"{path}: flow {flow.get('id')!r} is no trip: let duarouter make vehicles of it")
@@ -302,9 +318,14 @@ def trips_of(routes: tuple[Path, ...]) -> list[tuple[str, str, float]]:
             elif element.tag == "vehicle" and route is not None:
                 ends = route.get("edges", "").split()
             else:
-                continue
+                ends = []
             if ends:
                 found.append((ends[0], ends[-1], depart_s(path, element)))
+            elif element.tag in RIDERS:
+                nowhere.append(f"{element.tag} {element.get('id', '')!r}")
+        if nowhere:
+            left = f"{len(nowhere)} trips or persons name no first and last street, such as {nowhere[0]}"
+            warn_once(LOGGER, path, f"left out: of {path.name}, {left}: write them as trips with from and to")
     return found
 
 

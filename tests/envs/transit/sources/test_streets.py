@@ -196,6 +196,22 @@ def test_alternatives_of_duarouter_are_read(files):
     assert streets.trips_of((path,)) == before
 
 
+def test_trips_that_are_no_requests_are_told_of(files, caplog):
+    """Half of an own file's trips were lost without a word; that one of the fixture ends at ZZ, which is no street."""
+    scenario = load_scenario(files)
+    (path,) = scenario.routes
+    elsewhere = '<trip id="t" fromTaz="1" toTaz="2" depart="0"/><person id="p" depart="0"><walk edges="AB"/></person>'
+    path.write_text(path.read_text().replace("</routes>", f"{elsewhere}</routes>"))
+    trips = streets.read(scenario.net, scenario.routes, (2, 1)).depart_s
+    assert len(trips) == 4
+    assert sorted(record.message for record in caplog.records) == [
+        "left out: 1 of 7 trips begin or end at no street for passenger cars of a.net.xml, such as 'ZZ': "
+        "give this network's routes",
+        "left out: of a.rou.xml, 2 trips or persons name no first and last street, such as trip 't': "
+        "write them as trips with from and to",
+    ]
+
+
 @pytest.mark.parametrize("around", ["{}", '<interval begin="0" end="9">{}</interval>'])
 def test_flows_are_refused_as_they_are_no_trips(files, around):
     (path,) = load_scenario(files).routes
