@@ -63,13 +63,13 @@ class ByHand(Model):
 
     tick: int | None = Field(description="of those readings; null: none were seen yet, an empty plant is assumed")
     commands: dict[str, dict[str, Any]] = Field(description="agent → what would be, or is, carried out")
-    interventions: list[Change]
+    interventions: list[Change] = Field(description="what the guard changed, or would")
 
 
 class Overridden(Model):
     """Commands by hand that hold."""
 
-    overrides: dict[str, Override]
+    overrides: dict[str, Override] = Field(description="agent → the command by hand")
     guard: ByHand | None = Field(default=None, description="what the guard makes of them now")
     saved: bool = Field(default=True, description="whether they outlive a crash; false where the disk refuses")
 
@@ -83,7 +83,7 @@ class Policies(Model):
     rates: dict[str, float] = Field(description="what the watch over the one in charge has counted, as shares")
     dropped: int = Field(description="ticks that a challenger in the shadow had no time for")
     known: list[str] = Field(description="controllers that can be named")
-    saved: bool = True
+    saved: bool = Field(default=True, description="whether they outlive a crash; false where the disk refuses")
 
 
 class SiteStanding(Model):
@@ -93,9 +93,9 @@ class SiteStanding(Model):
     age_s: float | None = Field(description="how old it is")
     in_charge: InCharge
     roles: Roles
-    episode: str | None
-    overrides: dict[str, Override]
-    rates: dict[str, float]
+    episode: str | None = Field(description="name of the plant's present run; null: it has none")
+    overrides: dict[str, Override] = Field(description="agent → the command by hand")
+    rates: dict[str, float] = Field(description="what the watch over the one in charge has counted, as shares")
     checks: dict[str, Any] | None = Field(description="how the sensors are; null where readings are not checked")
 
     @model_validator(mode="after")

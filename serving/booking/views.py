@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from envs.transit.kernel import plans
-from envs.transit.kernel.fleet import CANCELLED, CHARGING, END, NOBODY
+from envs.transit.kernel.fleet import CANCELLED, CHARGING, END, NOBODY, PLACES, SEATS
 from envs.transit.live.offers import Offer
 from serving.booking.roster import Roster, vehicle_of
 from serving.booking.store import Row
@@ -157,7 +157,7 @@ def _aboard(roster: Roster, v: int) -> int:
     """Riders in a vehicle, whose seats a break or a stay at a charger takes, too."""
     live = roster.live
     stands = live.batteries.plugged(v, live.fleet) or live.breaks.under_way(v)
-    return 0 if stands else int(live.fleet.aboard[v, 0])
+    return 0 if stands else int(live.fleet.aboard[v, SEATS])
 
 
 def _stand_by(roster: Roster, v: int) -> list[Any]:
@@ -167,7 +167,7 @@ def _stand_by(roster: Roster, v: int) -> list[Any]:
         return []
     calendar = roster.calendar
     there = calendar.iso(calendar.to_time(roster.live.idle.arrive_s(v)))
-    stop = {"do": "stand by", "booking": None, "party": 0, "stop": roster.site.nodes[heading].id}
+    stop = {"do": "stand by", "booking": None, "party": 0, "wheelchairs": 0, "stop": roster.site.nodes[heading].id}
     return [stop | {"not_before": None, "expected": there, "latest": None}]
 
 
@@ -181,7 +181,8 @@ def _stop(roster: Roster, v: int, k: int) -> Any:
     return {
         "do": does,
         "booking": roster.name(r) if rides or does == "pass" else None,
-        "party": int(live.riders.size[r, 0]) if rides else 0,
+        "party": int(live.riders.size[r, SEATS]) if rides else 0,
+        "wheelchairs": int(live.riders.size[r, PLACES]) if rides else 0,
         "stop": roster.site.nodes[fleet.node[v, k]].id,
         "not_before": calendar.iso(calendar.to_time(floor_s)) if begins else None,
         "expected": calendar.iso(calendar.to_time(max(float(fleet.arrive_s[v, k]), floor_s))),

@@ -81,28 +81,28 @@ class ActRequest(Model):
 class Change(Model):
     """A request that the guard changed."""
 
-    agent: str
+    agent: str = Field(description="whose")
     requested: float | None = Field(description="what was asked for; null where it was nothing that exists")
     commanded: float = Field(description="what is to be carried out instead")
-    reason: str
+    reason: str = Field(description="the rule that it would have broken")
 
 
 class ActAnswer(Model):
     """What to carry out until the next tick."""
 
-    tick: int
-    time_s: float
+    tick: int = Field(description="as asked")
+    time_s: float = Field(description="as asked: the plant's clock in seconds")
     commands: dict[str, dict[str, int | float | list[float] | str]] = Field(
         description="agent → what to set, e.g. {'stage': 2}; {'program': name} where the plant runs a program itself"
     )
-    interventions: list[Change]
+    interventions: list[Change] = Field(description="what the guard changed")
     source: Literal["champion", "canary", "fallback", "manual"] = Field(
         description="who was in charge: a policy in one of its acting roles, the fallback, or a person at every agent"
     )
     controller: str = Field(description="who decided")
     bundle: str | None = Field(description="first digits of the policy's SHA-256; null if no policy decided")
     fallback: bool = Field(description="whether the fallback controller had to decide")
-    fallback_reason: str | None
+    fallback_reason: str | None = Field(description="why it had to; null if it did not")
     local: list[str] = Field(description="agents that the fallback decided, as their own sensors cannot be trusted")
     overridden: dict[str, str] = Field(description="agent → reason of the manual override that holds")
     imputed: dict[str, float | None] = Field(description="reading → what stood in for it, as it cannot be trusted")
@@ -113,9 +113,9 @@ class ActAnswer(Model):
 class Problem(Model):
     """What is wrong with a request."""
 
-    field: str
-    value: Any
-    mend: str
+    field: str = Field(description="what of the request is at fault")
+    value: Any = Field(description="what it is, shortened")
+    mend: str = Field(description="what would be accepted")
 
 
 class Refusal(Model):
@@ -127,39 +127,39 @@ class Refusal(Model):
 class InCharge(Model):
     """Who decides at a site."""
 
-    controller: str
+    controller: str = Field(description="its name")
     why: str | None = Field(default=None, description="why it is the one, where 'policy' was asked for; else null")
-    role: Literal["champion", "canary"]
+    role: Literal["champion", "canary"] = Field(description="in which it acts")
     program: bool = Field(description="whether it is a program that runs inside the plant")
-    bundle: str | None
-    fallback: str
+    bundle: str | None = Field(description="first digits of its SHA-256; null if it is no policy")
+    fallback: str = Field(description="the controller that stands in for it")
     out_of_charge: str | None = Field(description="why the fallback decides instead; null if it does not")
-    deadline_ms: float
+    deadline_ms: float = Field(description="how long an answer may take before the fallback's is given")
 
 
 class SiteSummary(Model):
     """A site in a list."""
 
-    name: str
-    url: str
-    agents: int
-    controller: str
+    name: str = Field(description="its name, as in addresses")
+    url: str = Field(description="path of its addresses")
+    agents: int = Field(description="how many it has")
+    controller: str = Field(description="who decides")
     interval_s: float = Field(description="usual time between two of its ticks")
 
 
 class SystemSummary(Model):
     """A system and its sites."""
 
-    name: str
-    description: str
-    command: str
-    sites: list[SiteSummary]
+    name: str = Field(description="its name, as in addresses")
+    description: str = Field(description="what it is, in a few words")
+    command: str = Field(description="what its agents set, e.g. 'stage'")
+    sites: list[SiteSummary] = Field(description="those that are served")
 
 
 class Systems(Model):
     """All that is served."""
 
-    systems: list[SystemSummary]
+    systems: list[SystemSummary] = Field(description="those with a site that is served")
 
 
 class CommandRange(Model):
@@ -184,17 +184,17 @@ class CommandRange(Model):
 class SiteInfo(Model):
     """Everything that a client needs to know of a site."""
 
-    system: str
-    site: str
+    system: str = Field(description="as in the address")
+    site: str = Field(description="as in the address")
     site_hash: str = Field(description="content hash: equal exactly when the sites are")
-    agents: list[str]
+    agents: list[str] = Field(description="their identifiers")
     axes: dict[str, list[str]] = Field(description="identifiers along every axis, in the order of the readings")
-    limits: dict[str, Any]
+    limits: dict[str, Any] = Field(description="what the guard enforces, each with its unit in its name")
     command: CommandRange
     in_charge: InCharge
-    request_schema: dict[str, Any]
-    answer_schema: dict[str, Any]
-    example: dict[str, Any]
+    request_schema: dict[str, Any] = Field(description="JSON schema of a tick of this very site")
+    answer_schema: dict[str, Any] = Field(description="JSON schema of its answer")
+    example: dict[str, Any] = Field(description="a tick that is accepted, of an idle plant")
 
 
 class Health(Model):
@@ -211,7 +211,7 @@ class Health(Model):
 class Ready(Model):
     """Whether the service can be relied on."""
 
-    status: Literal["ready", "unready"]
+    status: Literal["ready", "unready"] = Field(description="'unready' where anything is at fault")
     faults: dict[str, str] = Field(description="what → why it cannot")
 
 

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from pydantic import Field
 
 from serving.access.principal import Role
 from serving.audit.query import Wanted
@@ -43,7 +44,7 @@ PARAMETERS = [
 class Records(Model):
     """Records as they stand in the log, oldest first."""
 
-    records: list[dict[str, Any]]
+    records: list[dict[str, Any]] = Field(description="oldest first")
 
 
 def add_audit(app: FastAPI, gateway: Gateway) -> None:

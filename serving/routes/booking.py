@@ -29,6 +29,7 @@ from serving.core.form import read_form
 from serving.core.refusals import NotServed, brief
 from serving.gateway import Gateway
 from serving.routes.bodies import as_json, body_of, refused, takes
+from serving.routes.places import BookingId, SiteName, VehicleId
 
 if TYPE_CHECKING:
     from serving.booking.desk import Desk
@@ -71,19 +72,19 @@ def add_booking(app: FastAPI, gateway: Gateway) -> None:
 
 def _add_riders(app: FastAPI, gateway: Gateway) -> None:
     @app.post(f"{BASE}/quotes", tags=TAGS, response_model=Quote, responses=WRITES, openapi_extra=takes(QuoteRequest))
-    async def quote(site: str, request: Request) -> Response:
+    async def quote(site: SiteName, request: Request) -> Response:
         """Ask how a trip could be made. Promises nothing."""
         desk = _enter(gateway, request, Role.READ, site)
         return as_json(await run_in_threadpool(desk.quote, await _read(QuoteRequest, request)))
 
     @app.post(f"{BASE}/bookings", tags=TAGS, response_model=Booked, responses=WRITES, openapi_extra=takes(BookRequest))
-    async def book(site: str, request: Request) -> Response:
+    async def book(site: SiteName, request: Request) -> Response:
         """Book a trip. Once answered it is kept; the same request sent again gets the same answer."""
         desk = _enter(gateway, request, Role.ACT, site)
         return _written(await run_in_threadpool(desk.book, await _read(BookRequest, request)))
 
     @app.get(f"{BASE}/bookings/{{booking}}", tags=TAGS, response_model=Booked, responses=READS)
-    async def booking(site: str, booking: str, request: Request) -> Response:
+    async def booking(site: SiteName, booking: BookingId, request: Request) -> Response:
         """A booking as it is now: which vehicle comes, and to which it was given since it was booked."""
         desk = _enter(gateway, request, Role.READ, site)
         return as_json(await run_in_threadpool(desk.booking, booking))
@@ -91,7 +92,7 @@ def _add_riders(app: FastAPI, gateway: Gateway) -> None:
     @app.delete(
         f"{BASE}/bookings/{{booking}}", tags=TAGS, response_model=Booked, responses=WRITES, openapi_extra=CANCELLED_AT
     )
-    async def cancel(site: str, booking: str, request: Request) -> Response:
+    async def cancel(site: SiteName, booking: BookingId, request: Request) -> Response:
         """Cancel a booking. Sent again it gets the same answer."""
         desk = _enter(gateway, request, Role.ACT, site)
         return _written(await run_in_threadpool(desk.cancel, booking, _time(request)))
@@ -99,7 +100,7 @@ def _add_riders(app: FastAPI, gateway: Gateway) -> None:
 
 def _add_vehicles(app: FastAPI, gateway: Gateway) -> None:
     @app.post(f"{BASE}/events", tags=TAGS, response_model=Reported, responses=WRITES, openapi_extra=takes(EventRequest))
-    async def report(site: str, request: Request) -> Response:
+    async def report(site: SiteName, request: Request) -> Response:
         """What a vehicle reports: where it is, who boarded, got off or was not there, that it charges or goes on, broke
         down or is back; and what its battery has left, if it knows.
         """
@@ -107,12 +108,12 @@ def _add_vehicles(app: FastAPI, gateway: Gateway) -> None:
         return _written(await run_in_threadpool(desk.report, await _read(EventRequest, request)))
 
     @app.get(f"{BASE}/vehicles", tags=TAGS, response_model=Vehicles, responses=READS)
-    async def vehicles(site: str, request: Request) -> Response:
+    async def vehicles(site: SiteName, request: Request) -> Response:
         """Every vehicle: where it should be by now, what its battery has left, and its plan."""
         return as_json(await run_in_threadpool(_enter(gateway, request, Role.READ, site).vehicles))
 
     @app.get(f"{BASE}/vehicles/{{vehicle}}", tags=TAGS, response_model=VehicleState, responses=READS)
-    async def vehicle(site: str, vehicle: str, request: Request) -> Response:
+    async def vehicle(site: SiteName, vehicle: VehicleId, request: Request) -> Response:
         """One vehicle and its plan."""
         return as_json(await run_in_threadpool(_enter(gateway, request, Role.READ, site).vehicle, vehicle))
 

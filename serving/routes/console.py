@@ -24,6 +24,7 @@ from serving.core.telemetry import Telemetry, TelemetryForm
 from serving.core.wire import Model
 from serving.gateway import Gateway
 from serving.routes.bodies import as_json, as_model, body_of, refused, takes
+from serving.routes.places import AlarmNumber, RunName, SiteName, SystemName
 
 RUNS = Path("runs")
 """Folder of training runs and evaluations, in the folder in which the service was started."""
@@ -37,9 +38,9 @@ READS, WRITES = refused(401, 403, 404, 422, 429), refused(401, 403, 404, 413, 42
 class Me(Model):
     """Who asks, and what they may do; and whether an audit log knows what was before they came."""
 
-    name: str
-    grants: list[dict[str, str]]
-    audit: bool
+    name: str = Field(description="of the key")
+    grants: list[dict[str, str]] = Field(description="role, system and site of each grant")
+    audit: bool = Field(description="whether an audit log is kept")
 
 
 class AlarmList(Model):
@@ -47,36 +48,36 @@ class AlarmList(Model):
     of the last day at most, the oldest first: at all sites, whoever asks.
     """
 
-    alarms: list[Alarm]
-    rate: int
-    course: list[int]
+    alarms: list[Alarm] = Field(description="what needs a person first")
+    rate: int = Field(description="how many came in the last ten minutes, at all sites")
+    course: list[int] = Field(description="how many in every ten minutes, the oldest first, of a day at most")
 
 
 class Decisions(Model):
     """Decisions as the stream told them, oldest first."""
 
-    decisions: list[dict[str, Any]]
+    decisions: list[dict[str, Any]] = Field(description="oldest first")
     since: float = Field(description="from when on they are: later than asked for where there were too many to read")
 
 
 class RunList(Model):
     """Training runs in a folder, and the address of a TensorBoard that shows them."""
 
-    folder: str
-    tensorboard: str | None
-    runs: list[dict[str, Any]]
+    folder: str = Field(description="where they lie")
+    tensorboard: str | None = Field(description="address of a TensorBoard that shows them; null: there is none")
+    runs: list[dict[str, Any]] = Field(description="one each")
 
 
 class EvaluationList(Model):
     """Evaluations, the newest first."""
 
-    evaluations: list[dict[str, Any]]
+    evaluations: list[dict[str, Any]] = Field(description="the newest first")
 
 
 class BundleList(Model):
     """Policies that can be served, with their cards."""
 
-    bundles: list[dict[str, Any]]
+    bundles: list[dict[str, Any]] = Field(description="card of each")
 
 
 class Shelf(Form):
@@ -131,7 +132,7 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
         return as_model(Me(name=principal.name, grants=grants, audit=gateway.audit is not None))
 
     @app.get("/v1/{system}/{site}/scene", response_model=Scene, responses=READS)
-    async def scene(system: str, site: str, request: Request) -> Response:
+    async def scene(system: SystemName, site: SiteName, request: Request) -> Response:
         """What the site looks like: marks on a plane, with the identifiers of its readings."""
         gateway.enter(request.headers, Role.READ, system, site)
         content = await gateway.find(system, site).description.scene()
@@ -139,8 +140,8 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
 
     @app.get("/v1/{system}/{site}/history", response_model=Decisions, responses=refused(401, 403, 404, 422, 429))
     async def history(
-        system: str,
-        site: str,
+        system: SystemName,
+        site: SiteName,
         request: Request,
         since: Annotated[float, Query(allow_inf_nan=False, description="seconds since 1970")],
         until: Annotated[
@@ -164,7 +165,7 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
         responses=WRITES,
         openapi_extra=takes(TelemetryForm),
     )
-    async def telemetry(system: str, site: str, request: Request) -> Response:
+    async def telemetry(system: SystemName, site: SiteName, request: Request) -> Response:
         """What a plant tells beside its ticks: what moves about, what it has cost so far. Streamed, not kept."""
         gateway.enter(request.headers, Role.ACT, system, site)
         gateway.find(system, site)
@@ -192,7 +193,7 @@ def _add_alarms(app: FastAPI, gateway: Gateway) -> None:
         return as_model(AlarmList(alarms=listed.alarms, rate=listed.rate, course=listed.course))
 
     @app.post("/v1/alarms/{number}/acknowledge", response_model=Alarm, responses=WRITES | refused(503))
-    async def acknowledge(number: int, request: Request) -> Response:
+    async def acknowledge(number: AlarmNumber, request: Request) -> Response:
         """Somebody has seen it."""
         principal = await enter(number, request)
         return as_model(await gateway.acknowledge(number, principal.name))
@@ -203,7 +204,7 @@ def _add_alarms(app: FastAPI, gateway: Gateway) -> None:
         responses=WRITES | refused(503),
         openapi_extra=takes(Shelf),
     )
-    async def shelve(number: int, request: Request) -> Response:
+    async def shelve(number: AlarmNumber, request: Request) -> Response:
         """Keep it out of sight for a time, a shift at most."""
         principal = await enter(number, request)
         asked = read_form(Shelf, await body_of(request, MAX_FORM_BYTES))
@@ -221,7 +222,7 @@ def _add_runs(app: FastAPI, gateway: Gateway, tensorboard: str | None) -> None:
         return as_json({"folder": RUNS.name, "tensorboard": tensorboard, "runs": found})
 
     @app.get("/v1/runs/{name:path}", response_model=dict[str, Any], responses=READS)
-    async def run(name: str, request: Request) -> Response:
+    async def run(name: RunName, request: Request) -> Response:
         """The curves of one run."""
         gateway.enter(request.headers, Role.READ)
         return as_json(await asyncio.to_thread(curves_of, RUNS, name))

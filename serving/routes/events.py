@@ -13,6 +13,7 @@ from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
 from serving.gateway import Gateway
 from serving.routes.bodies import refused
+from serving.routes.places import SiteName, SystemName
 from serving.watch.streams import Events, Frame
 
 KINDS = "`decision`, `shadow`, `change`, `structure`, `alarm`, `telemetry`, or `gap` where something was missed"
@@ -74,7 +75,7 @@ def add_events(app: FastAPI, gateway: Gateway) -> None:
 
     @app.get("/v1/{system}/{site}/events", **documented)
     async def events(
-        system: str, site: str, request: Request, seen: Seen = None, since: Since = None, last: Last = 0
+        system: SystemName, site: SiteName, request: Request, seen: Seen = None, since: Since = None, last: Last = 0
     ) -> Response:
         """What happens at a site, as it happens. `Last-Event-ID` resumes."""
         principal = gateway.enter(request.headers, Role.READ, system, site)

@@ -21,6 +21,7 @@ from serving.core.refusals import Busy, Refused, TooLong, as_refusal, brief, pro
 from serving.core.wire import MAX_BODY_BYTES, MAX_LOOPS, Refusal
 from serving.gateway import Gateway
 from serving.routes.bodies import as_json, headers_of, refused
+from serving.routes.places import SiteName, SystemName
 
 BACKLOG = 4
 """Number of frames that wait; more are left in the socket."""
@@ -43,7 +44,7 @@ def add_loop(app: FastAPI, gateway: Gateway) -> None:
             gateway.metrics.loops.set(open_)
 
     @app.websocket("/v1/{system}/{site}/loop")
-    async def loop(websocket: WebSocket, system: str, site: str) -> None:
+    async def loop(websocket: WebSocket, system: SystemName, site: SiteName) -> None:
         try:
             principal = gateway.enter(websocket.headers, Role.ACT, system, site)
             gateway.find(system, site)
@@ -66,7 +67,7 @@ def add_loop(app: FastAPI, gateway: Gateway) -> None:
         response_model=Refusal,
         responses={101: {"description": "the loop is open"}, **refused(401, 403, 404, 422, 429, 503)},
     )
-    async def no_loop(system: str, site: str, request: Request) -> Response:
+    async def no_loop(system: SystemName, site: SiteName, request: Request) -> Response:
         """Ticks of a fast plant over a WebSocket, one a frame; every frame gets one answer. A request that asks for no
         WebSocket is refused.
         """

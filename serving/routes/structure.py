@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
+from pydantic import Field
 
 from serving.access.principal import Role
 from serving.core.wire import Model
 from serving.gateway import Gateway
 from serving.routes.bodies import as_model, refused
+from serving.routes.places import SiteName, SystemName
 
 MOST = 500
 """Windows in one answer."""
@@ -22,28 +24,28 @@ NO_MONITOR = (
 class MonitorFacts(Model):
     """What a monitor was taught, and when it rings."""
 
-    storeys: int
-    window_s: float
-    learned: tuple[int, int]
-    false_alarms: float
-    interval: float
-    needed: int
-    of: int
+    storeys: int = Field(description="of the building")
+    window_s: float = Field(description="how long it listens for one report")
+    learned: tuple[int, int] = Field(description="windows that it learned from, and windows that set its threshold")
+    false_alarms: float = Field(description="share of healthy windows that may be called unusual")
+    interval: float = Field(description="probability that the interval of a stiffness covers it")
+    needed: int = Field(description="it rings once so many windows are unusual")
+    of: int = Field(description="of the last so many")
 
 
 class HeardWindow(Model):
     """One window: when it ended, and the report (`agents.monitors.storeys.StoreyReport`)."""
 
-    at_s: float
-    report: dict[str, Any]
+    at_s: float = Field(description="when it ended, in seconds since 1970")
+    report: dict[str, Any] = Field(description="probability of damage, each storey's stiffness, what to do")
 
 
 class StructureStanding(Model):
     """Who listens to a building, and what they heard of its last windows, oldest first."""
 
-    monitor: MonitorFacts | None
-    why: str | None
-    windows: list[HeardWindow]
+    monitor: MonitorFacts | None = Field(description="null: nobody listens")
+    why: str | None = Field(description="why nobody does")
+    windows: list[HeardWindow] = Field(description="the last, oldest first")
 
 
 def add_structure(app: FastAPI, gateway: Gateway) -> None:
@@ -55,8 +57,8 @@ def add_structure(app: FastAPI, gateway: Gateway) -> None:
         responses=refused(401, 403, 404, 422, 429),
     )
     async def structure(
-        system: str,
-        site: str,
+        system: SystemName,
+        site: SiteName,
         request: Request,
         limit: Annotated[int, Query(ge=1, le=MOST, description="how many windows, the last")] = 100,
     ) -> Response:

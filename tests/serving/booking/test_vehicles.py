@@ -26,6 +26,18 @@ def test_an_offer_can_be_booked_from_its_vehicle_before_its_shift_begins(tmp_pat
         assert booked.json()["pickup"]["expected"] == offer["pickup"]["expected"] == "2026-03-02T08:06:00.000+00:00"
 
 
+def test_a_driver_sees_who_comes_in_a_wheelchair(tmp_path: Path) -> None:
+    """The plan told the party alone, so that a driver learned at the stop that the ramp is needed."""
+    with desk(tmp_path, vehicles=VEHICLES[:1]) as one:
+        client = Client(one)
+        client.book(0.0, "1", "4", party=2, wheelchairs=1)
+        plan = client.get("vehicles/red").json()["plan"]
+        assert [(stop["do"], stop["party"], stop["wheelchairs"]) for stop in plan] == [
+            ("pick up", 2, 1),
+            ("drop off", 2, 1),
+        ]
+
+
 def test_who_named_a_vehicle_is_told_when_that_one_can_come(tmp_path: Path) -> None:
     """Red is full on its way there and back, for a quarter of an hour; blue, which is free, was not asked for."""
     with desk(tmp_path, vehicles=(Vehicle(id="red", seats=2, at="0"), Vehicle(id="blue", seats=2, at="0"))) as one:
