@@ -281,7 +281,7 @@ class AlarmBook:
         """Write the content from `unwritten`, however long the disk takes."""
         assert self._path is not None
         try:
-            write_bytes(self._path, content)
+            write_bytes(self._path, content, mode=0o640)  # as the audit log: it names who acknowledged
         except OSError as error:
             why = error.strerror
             if self.fault is None:

@@ -97,7 +97,9 @@ def why_not(roster: Roster, way: Trip, now_s: float, vehicle: str | None, later:
     )
     large_one = "no vehicle that is large enough" if vehicle is None else subject
     if not large.any():
-        needs = f"{way.party} seats" + (f" and {way.wheelchairs} wheelchair places" if way.wheelchairs else "")
+        needs = _count(way.party, "seat")
+        if way.wheelchairs:
+            needs += f" and {_count(way.wheelchairs, 'wheelchair place')}"
         return NoOffer("too_large", f"{subject} {fails} {needs}: split the party")
     latest_s = way.earliest_s + roster.site.promise.wait_s
     working = large & (fleet.shift_s[:, 0] <= latest_s) & (fleet.shift_s[:, 1] > way.earliest_s)
@@ -120,3 +122,7 @@ def why_not(roster: Roster, way: Trip, now_s: float, vehicle: str | None, later:
         minutes = STEP_S * STEPS / 60
         return NoOffer(reason, f"{able}, nor in the next {minutes:.0f} minutes: ask for another time")
     return NoOffer(reason, f"{able}: set out at {calendar.iso(calendar.to_time(later.earliest_s))} instead")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("s" if number != 1 else "")

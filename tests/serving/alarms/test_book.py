@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,18 @@ def test_a_full_disk_does_not_stop_alarms(tmp_path: Path, caplog: pytest.LogCapt
     assert "can be written again" in caplog.text
     assert book.unwritten() is None
     assert AlarmBook(tmp_path / "gone" / "alarms.json").all(1.0) == book.all(1.0)
+
+
+def test_alarms_are_not_for_everybody_on_the_machine(tmp_path: Path) -> None:
+    """They say who acknowledged, and why something was shelved."""
+    book = AlarmBook(tmp_path / "alarms.json")
+    hold(book, 1.0, FULL)
+    before = os.umask(0)
+    try:
+        save(book)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "alarms.json").stat().st_mode) == 0o640
 
 
 def test_what_is_not_there_cannot_be_seen_to() -> None:

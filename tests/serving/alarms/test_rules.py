@@ -243,7 +243,7 @@ def test_no_answer_waits_for_a_disk_that_hangs(tmp_path: Path, monkeypatch: pyte
     site = get_system("drainage").load_site(load_scenario("drainage/estuary"))
     begun, goes_on = Event(), Event()
 
-    def hanging(path: Path, content: bytes) -> None:
+    def hanging(path: Path, content: bytes, mode: int) -> None:
         begun.set()
         goes_on.wait()
 

@@ -396,6 +396,8 @@ def test_a_vehicle_that_was_named_is_told_what_it_lacks(client: Client) -> None:
     assert mend == "vehicle red has fewer than 500 seats: split the party"
     mend = client.book(0.0, "1", "4", party=500).json()["error"]["mend"]
     assert mend == "no vehicle has 500 seats: split the party"
+    mend = client.book(0.0, "1", "4", wheelchairs=2).json()["error"]["mend"]
+    assert mend == "no vehicle has 1 seat and 2 wheelchair places: split the party"
 
 
 @pytest.mark.parametrize("corner", ["6", "7"])
