@@ -37,6 +37,8 @@ def hand_over(change: BookingChange, row: Row, columns: Row, why: str) -> None:
     if now == before:
         return
     number = len(row["handovers"])
+    if before is None:  # it was stranded by a vehicle
+        before = row["handovers"][-1]["instead_of"]
     told = {"booking": row["id"], "number": number, "vehicle": now, "instead_of": before, "why": why, "at": change.at}
     row["handovers"].append(told)
     change.handovers.append(told)
@@ -45,6 +47,7 @@ def hand_over(change: BookingChange, row: Row, columns: Row, why: str) -> None:
 def over(roster: Roster, change: BookingChange, row: Row, state: str, when: float) -> Any:
     """End a booking."""
     note(change, row, {"state": state, "ended_at": when})
+    roster.stranded.pop(row["id"], None)
     if row["id"] in roster.slots:
         roster.forget(row["id"])
     elif row["duty"] is not None and roster.is_past(row["duty"]):

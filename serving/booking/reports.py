@@ -12,7 +12,7 @@ from envs.transit.kernel.fleet import ABOARD, END, WAITING
 from serving.booking.changes import hand_over, keep, note, over
 from serving.booking.places import Unfit, Unknown
 from serving.booking.roster import Roster, vehicle_of
-from serving.booking.store import BookingChange, Row
+from serving.booking.store import STRANDED, BookingChange, Row
 from serving.booking.wire import EventRequest
 from serving.core.refusals import Conflict, brief
 
@@ -280,7 +280,8 @@ class VehicleReport:
             columns = roster.promise_row(r) | {"broken_down": row["broken_down"] or outcome != "kept"}
             if outcome == "stranded":
                 hand_over(self.change, row, columns, "breakdown")
-                over(roster, self.change, row, "stranded", self.when)
+                over(roster, self.change, row, STRANDED, self.when)
+                roster.stranded[row["id"]] = row
                 continue
             hand_over(self.change, row, columns | {"state": "confirmed", "boarded_at": None}, "breakdown")
             keep(roster, self.change, int(roster.live.riders.vehicle[r]))

@@ -25,7 +25,7 @@ from envs.transit.live.offers import Trip
 from envs.transit.site import TransitSite
 from serving.booking.places import Calendar, Places, Unfit
 from serving.booking.settings import BookingSettings, Vehicle, hours
-from serving.booking.store import OPEN, Row, State
+from serving.booking.store import OPEN, STRANDED, Row, State
 
 LOGGER = logging.getLogger("cityloop.serving")
 
@@ -61,6 +61,7 @@ class Roster:
         vehicles: whose it is.
         rows_of: rows of each vehicle's duties, by its name, in order of time.
         rows: open bookings by id, as kept.
+        stranded: bookings that a breakdown left without a vehicle, by id, as long as one may still come in time.
         slots: their slots in the arrays; those of duties long over have none.
         passed: slots of bookings that were withdrawn, and by whose stops a vehicle still passes (`LiveFleet.passes`).
         stays: name of each duty's stay at a charger; none: none is planned.
@@ -104,7 +105,8 @@ class Roster:
         self._stay_rows = {r: v for v, r in enumerate(self.live.batteries.chargers.stay_of.tolist()) if r != NOBODY}
         self._booked: dict[int, str] = {}
         self.seen = [0.0] * len(self.duties)  # when each reported last
-        self.rows = {row["id"]: row for row in state.bookings}
+        self.rows = {row["id"]: row for row in state.bookings if row["state"] != STRANDED}
+        self.stranded = {row["id"]: row for row in state.bookings if row["state"] == STRANDED}
         self.slots: dict[str, int] = {}
         self.passed: dict[str, int] = {}
         self.stays: dict[int, str] = {}
@@ -142,6 +144,8 @@ class Roster:
     def _restore(self, state: State, now_s: float) -> None:
         index = {key: v for v, key in enumerate(self.duties)}
         self._check_riders(state, index)
+        for row in self.stranded.values():
+            self.trips_of(row)
         fleet = self.live.fleet
         for key, row in state.duties.items():
             if key in index:
@@ -214,8 +218,8 @@ class Roster:
         r = self.live.take_slot()
         riders, to_s = self.live.riders, self.calendar.to_s  # after that, as a slot more may make new arrays
         ends = self._corner(row["origin"]), self._corner(row["destination"])
-        trip = Trip(*ends, to_s(row["earliest"]), row["party"], row["wheelchairs"])
-        self.live.place(r, trip, to_s(row["latest"]), row["limit_s"])
+        needs = row["party"], row["wheelchairs"]
+        self.live.place(r, Trip(*ends, to_s(row["earliest"]), *needs, to_s(row["latest"]), row["limit_s"]))
         riders.state[r], riders.vehicle[r] = WAITING, v
         self._booked[r] = row["id"]
         if row["state"] not in OPEN:
@@ -346,6 +350,16 @@ class Roster:
             self.stays.pop(v, None)
         else:
             self.stays.setdefault(v, uuid.uuid4().hex)
+
+    def trips_of(self, row: Row) -> list[tuple[Trip, bool]]:
+        """The trips by which a stranded booking could be served, and whether each has another promise than the first:
+        first as promised at first, unless the party was set down elsewhere; then as promised by the breakdown.
+        """
+        node, to_s = self._corner, self.calendar.to_s
+        asked = node(row["origin"]), node(row["destination"]), to_s(row["earliest"]), row["party"], row["wheelchairs"]
+        first = Trip(*asked, to_s(row["promised_latest"]), row["promised_limit_s"]), False
+        anew = Trip(*asked, to_s(row["latest"]), row["limit_s"]), True
+        return [first, anew] if row["first_boarded_at"] is None else [anew]
 
     def promise_row(self, r: int) -> Row:
         """What a rider is promised now."""

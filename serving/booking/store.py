@@ -43,6 +43,9 @@ LOGGER = logging.getLogger("cityloop.serving")
 OPEN = ("confirmed", "aboard")
 """States of a booking that is not over."""
 
+STRANDED = "stranded"
+"""State of one that a breakdown left without a vehicle."""
+
 AGAIN_S = 5.0
 """Seconds until a request may be sent again after the database could not be used."""
 
@@ -145,7 +148,8 @@ class State:
     Attributes:
         revision: number of changes so far.
         clock: time of the last one, in seconds since 1970.
-        bookings: open ones, and others by whose stops a vehicle still passes; see `BookingStore.booking`.
+        bookings: open ones, stranded ones whose time has not passed, and others by whose stops a vehicle still passes;
+            see `BookingStore.booking`.
         duties, plans, batteries, breaks, sent: by duty, as `BookingChange` has them.
         urgencies: zone → last request of its controller; empty: none.
     """
@@ -283,7 +287,8 @@ class BookingStore:
         with self._reading() as db:
             head = db.execute(self._mine(SITES)).mappings().one()
             planned = sql.select(STOPS.c.booking).where(STOPS.c.site == self.site)
-            current = sql.or_(BOOKINGS.c.state.in_(OPEN), BOOKINGS.c.id.in_(planned))
+            stranded = sql.and_(BOOKINGS.c.state == STRANDED, BOOKINGS.c.latest >= head["clock"])
+            current = sql.or_(BOOKINGS.c.state.in_(OPEN), stranded, BOOKINGS.c.id.in_(planned))
             bookings = self._bookings(db, current)
             tables = DUTIES, BATTERIES, BREAKS, SENT
             by_duty = [{row["duty"]: dict(row) for row in db.execute(self._mine(table)).mappings()} for table in tables]

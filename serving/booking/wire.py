@@ -151,7 +151,9 @@ class HandedOver(Model):
     at: AwareDatetime = Field(description="when")
     vehicle: str | None = Field(description="which comes now; null: none can, the booking is stranded")
     instead_of: str = Field(description="the vehicle before")
-    why: Literal["reassigned", "breakdown"] = Field(description="it suits the fleet better, or had to be")
+    why: Literal["reassigned", "breakdown", "recovered"] = Field(
+        description="it suits the fleet better; it had to be; it was stranded, and a vehicle can come after all"
+    )
 
 
 class Booked(Model):
@@ -159,7 +161,8 @@ class Booked(Model):
 
     id: str = Field(description="its name, as in its address")
     state: Literal["confirmed", "aboard", "completed", "cancelled", "no-show", "stranded"] = Field(
-        description="stranded: after a breakdown no vehicle can come; a person sees to it, and cancels the booking"
+        description="stranded: after a breakdown no vehicle can come; a person sees to it, and cancels the booking, "
+        "unless one can come after all"
     )
     vehicle: str | None = Field(description="which comes; another may, within the promise, until it is about to")
     pickup: Ends

@@ -136,7 +136,7 @@ class LiveFleet:
 
     # -- offers ---------------------------------------------------------------------------------------------------
 
-    def place(self, r: int, trip: Trip, latest_s: float | None = None, limit_s: float | None = None) -> None:
+    def place(self, r: int, trip: Trip) -> None:
         """Write a trip into a slot, with the site's promise unless another was made; plans keep a margin."""
         riders, site, roads = self.riders, self.site, self.roads
         free_s = roads.free_s[trip.origin, trip.destination]
@@ -144,8 +144,9 @@ class LiveFleet:
         longest_s = site.promise.ride_factor * direct_s + site.promise.ride_allowance_s
         riders.origin[r], riders.destination[r] = trip.origin, trip.destination
         riders.earliest_s[r], riders.direct_s[r] = trip.earliest_s, direct_s
-        riders.latest_s[r] = (trip.earliest_s + site.promise.wait_s if latest_s is None else latest_s) - self._margin_s
-        riders.limit_s[r] = (longest_s if limit_s is None else limit_s) - self._margin_s
+        latest_s = trip.earliest_s + site.promise.wait_s if trip.latest_s is None else trip.latest_s
+        riders.latest_s[r] = latest_s - self._margin_s
+        riders.limit_s[r] = (longest_s if trip.limit_s is None else trip.limit_s) - self._margin_s
         riders.size[r] = trip.party, trip.wheelchairs
         riders.board_s[r], riders.alight_s[r] = site.timing.board_s, site.timing.alight_s
         riders.state[r], riders.vehicle[r], riders.begin_s[r] = 0, NOBODY, np.nan

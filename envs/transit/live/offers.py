@@ -21,6 +21,7 @@ class Trip:
         origin, destination: nodes.
         earliest_s: wanted time of the pick-up.
         party, wheelchairs: seats and wheelchair places that it needs.
+        latest_s, limit_s: end of the pick-up window and longest ride, if promised before; None: the site's promise.
     """
 
     origin: int
@@ -28,6 +29,8 @@ class Trip:
     earliest_s: float
     party: int = 1
     wheelchairs: int = 0
+    latest_s: float | None = None
+    limit_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What vehicles report, when they work, and what of it riders are told: shifts, breakdowns, late and lost reports."""
+"""What vehicles report, when they work, and what of it riders are told: shifts, late and lost reports."""
 
 from __future__ import annotations
 
@@ -100,15 +100,6 @@ def test_events_that_cannot_be(client: Client) -> None:
     assert (gone["bookings"][0]["state"], gone["vehicle"]["plan"]) == ("no-show", [])
 
 
-def test_who_takes_over_sets_out_when_a_breakdown_is_heard_of(client: Client) -> None:
-    """Nine minutes after it; blue has stood four minutes away all the while."""
-    client.book(0.0, "1", "4", depart=at(300.0))
-    client.post("quotes", 600.0, **{"from": "1", "to": "2"})
-    (taken,) = client.event(60.0, "red", "breakdown").json()["bookings"]
-    assert taken["vehicle"] == "blue"
-    assert since(taken["pickup"]["expected"]) == 600 + 240
-
-
 def test_a_report_of_long_ago_is_a_clock_that_is_wrong(client: Client) -> None:
     booked = client.book(0.0, "1", "4").json()
     for told in ("0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"):
@@ -171,42 +162,6 @@ def test_a_vehicle_whose_clock_is_slow_carries_nobody_before_they_booked(client:
     assert since(told["dropoff"]["happened"]) >= since(boarded["pickup"]["happened"])
 
 
-def test_who_is_back_is_where_it_says_even_if_it_never_was_away(client: Client) -> None:
-    for seconds, corner in ((10.0, "3"), (20.0, "2")):
-        assert client.event(seconds, "red", "back", corner=corner).json()["vehicle"]["corner"] == corner
-
-
-def test_a_breakdown_hands_riders_over(client: Client) -> None:
-    waits, rides = (client.book(0.0, *trip).json()["id"] for trip in (("1", "4"), ("0", "3")))
-    client.event(15.0, "red", "boarded", booking=rides)
-    client.event(20.0, "red", "position", corner="0")
-    found = client.event(30.0, "red", "breakdown").json()
-    assert found["vehicle"]["out_of_service"]
-    assert {row["id"]: (row["vehicle"], row["state"]) for row in found["bookings"]} == {
-        waits: ("blue", "confirmed"),
-        rides: ("blue", "confirmed"),
-    }
-    plan = client.get("vehicles/blue").json()["plan"]
-    assert ("pick up", rides, found["vehicle"]["corner"]) in {
-        (stop["do"], stop["booking"], stop["stop"]) for stop in plan
-    }
-    again = client.get(f"bookings/{rides}").json()
-    assert since(again["pickup"]["happened"]) == 0, "when the rider boarded first"
-
-
-def test_a_breakdown_says_where_riders_are_to_be_fetched(client: Client) -> None:
-    rides = client.book(0.0, "0", "5").json()["id"]
-    client.event(15.0, "red", "boarded", booking=rides)
-    assert refusal(client.event(120.0, "red", "breakdown", corner="nowhere")) == (422, "corner", "nowhere")
-    found = client.event(120.0, "red", "breakdown", corner="4").json()
-    assert (found["vehicle"]["corner"], found["vehicle"]["out_of_service"]) == ("4", True)
-    plan = client.get("vehicles/blue").json()["plan"]
-    assert [(stop["do"], stop["stop"]) for stop in plan if stop["booking"] == rides] == [
-        ("pick up", "4"),
-        ("drop off", "5"),
-    ]
-
-
 @pytest.mark.parametrize("kind", ["boarded", "alighted", "no-show", "plugged-in", "unplugged", "break-ended"])
 @pytest.mark.parametrize("place", [{"corner": "1"}, {"corner": "nowhere"}, {"x_m": 1.0, "y_m": 2.0}, {"y_m": 2.0}])
 def test_a_place_that_counts_for_nothing_is_refused(client: Client, kind: str, place: dict[str, Any]) -> None:
@@ -226,43 +181,6 @@ def test_a_place_far_from_the_network_is_refused(client: Client, kind: str) -> N
     assert "km from the nearest corner: give metres" in refused.json()["error"]["mend"]
     after = client.get("vehicles/red").json()
     assert (after["corner"], after["out_of_service"]) == (before["corner"], before["out_of_service"])
-
-
-def test_a_breakdown_between_shifts_is_of_the_next_shift(tmp_path: Path) -> None:
-    fleet = tuple(hours_of(vehicle, begins="09:00", ends="12:00") for vehicle in VEHICLES)
-    opens = 3600.0
-    with desk(tmp_path, vehicles=fleet) as one:
-        client = Client(one)
-        booked = client.book(0.0, "1", "4", depart=at(opens + 60.0)).json()
-        assert booked["vehicle"] == "red"
-        (taken,) = client.event(1800.0, "red", "breakdown", corner="2").json()["bookings"]
-        assert (taken["id"], taken["vehicle"], taken["broken_down"]) == (booked["id"], "blue", False)
-    with desk(tmp_path, vehicles=fleet) as one:  # anew
-        client = Client(one)
-        for seconds in (1900.0, opens + 10.0):
-            offers = client.post("quotes", seconds, **{"from": "1", "to": "2"}, depart=at(opens + 20.0)).json()[
-                "offers"
-            ]
-            red = client.get("vehicles/red").json()
-            assert ([offer["vehicle"] for offer in offers], red["out_of_service"]) == (["blue"], True)
-        client.event(opens + 20.0, "red", "back", corner="3")
-        red = client.get("vehicles/red").json()
-        assert (red["out_of_service"], red["corner"]) == (False, "3")
-
-
-def test_who_is_back_before_the_shift_has_it_all(tmp_path: Path) -> None:
-    rest = {"rest_min": 5.0, "rest_from": "10:00", "rest_until": "11:00"}
-    fleet = (hours_of(VEHICLES[0], begins="09:00", ends="12:00", **rest),)
-    with desk(tmp_path, vehicles=fleet) as one:
-        client = Client(one)
-        for seconds, kind, place in ((600.0, "breakdown", {}), (1200.0, "back", {"corner": "3"})):
-            client.event(seconds, "red", kind, **place)
-        assert since(client.book(1300.0, "0", "4", depart=at(3600.0)).json()["pickup"]["expected"]) == 3600.0
-    with desk(tmp_path, vehicles=fleet) as one:
-        client = Client(one)
-        client.post("quotes", 3600.0, **{"from": "1", "to": "2"})
-        plan = client.get("vehicles/red").json()["plan"]
-        assert [stop["do"] for stop in plan] == ["pick up", "drop off", "begin break", "end break"]
 
 
 def test_reports_that_were_held_up_leave_the_vehicle_where_it_is(client: Client) -> None:
@@ -294,20 +212,6 @@ def test_who_waits_for_days_is_late(tmp_path: Path) -> None:
         client.post("quotes", 3 * 86_400.0, **{"from": "1", "to": "2"})
         shown = client.get(f"bookings/{booked['id']}").json()
         assert (shown["state"], shown["late"]) == ("confirmed", True)
-
-
-def test_who_is_stranded_can_be_cancelled(tmp_path: Path) -> None:
-    with desk(tmp_path, vehicles=VEHICLES[:1]) as one:
-        client = Client(one)
-        waits, rides = (client.book(0.0, *trip).json()["id"] for trip in (("1", "4"), ("0", "3")))
-        client.event(15.0, "red", "boarded", booking=rides)
-        found = client.event(30.0, "red", "breakdown").json()["bookings"]
-        assert {row["id"]: row["state"] for row in found} == dict.fromkeys((waits, rides), "stranded")
-        for booking in (waits, rides):
-            gone = client.cancel(booking, 60.0)
-            assert (gone.status_code, gone.json()["state"]) == (200, "cancelled")
-            assert client.cancel(booking, 90.0).json() == gone.json()
-            assert client.get(f"bookings/{booking}").json() == gone.json()
 
 
 @pytest.mark.parametrize("corner", ["6", "7"])
