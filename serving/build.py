@@ -15,10 +15,12 @@ from envs.core.errors import CityloopError
 from envs.core.machine.files import make_folder
 from envs.core.registry import get_system
 from envs.core.site import Site
+from envs.transit.site import TransitSite
 from serving.access.entry import Access
 from serving.audit import AuditLog
 from serving.audit.anchor import signing_key
-from serving.booking.opening import open_desks, staffed
+from serving.booking.database import database_of
+from serving.booking.opening import check_database, open_desks, staffed
 from serving.charge.settings import SiteConfig
 from serving.charge.state import StateStore
 from serving.checks import InputChecks
@@ -98,6 +100,16 @@ class Plan:
                 make_folder(folder, f"{called} folder")
         if audit is not None and audit.key is not None:
             signing_key(audit.key)
+
+    def check_databases(self) -> None:
+        """Make sure that this process can use the databases of bookings; their missing tables are made.
+
+        Raises:
+            CityloopError: if one cannot be used.
+        """
+        for config, (_, text) in zip(self.config.sites, self.sites, strict=True):
+            if config.booking is not None:
+                check_database(database_of(config.booking), TransitSite.model_validate_json(text).name)
 
     def gateway(self, restore: bool = True) -> Gateway:
         """A gateway with its services.

@@ -111,6 +111,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
         if config.grpc_port is not None:
             check_port(LOOPBACK, config.grpc_port, "--grpc-port")
         plan.check_files()
+        plan.check_databases()
     if not block:
         configure(config.log)
         return _start(plan, services)

@@ -22,6 +22,17 @@ def staffed(site: Site, given: Mapping[str, Any] | None) -> Site:
     return site.model_copy(update={"vehicles": len(vehicles)})
 
 
+def check_database(url: str, site: str) -> None:
+    """Make sure that a site's database can be used.
+
+    Raises:
+        CityloopError: if it cannot.
+    """
+    from serving.booking.store import BookingStore  # SQLAlchemy's tables, which nobody needs without bookings
+
+    BookingStore(url, site).close()
+
+
 def open_desks(
     places: Sequence[tuple[str, Site, Mapping[str, Any] | None]],
     services: Mapping[str, SiteService],

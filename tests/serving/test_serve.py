@@ -218,6 +218,16 @@ def test_files_that_cannot_be_used_are_refused_before_ray_starts(
         serve(ServiceConfig.make({"port": free_ports(1)[0], "sites": [GRID], **changes}))
 
 
+def test_a_database_that_cannot_be_used_is_told_before_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took a minute, in which three replicas died of it."""
+    monkeypatch.setattr("serving.run.Cluster", no_cluster)
+    booked = {"site": "transit/hcmc", "booking": {"database": f"sqlite:///{tmp_path}/none/bookings.db"}}
+    with pytest.raises(CityloopError, match=r"database .*/none/bookings\.db cannot be used \(unable to open"):
+        serve(ServiceConfig.make({"port": free_ports(1)[0], "sites": [booked]}))
+
+
 def no_cluster(*_: Any) -> Any:
     raise AssertionError("Ray would have started")
 
