@@ -17,6 +17,9 @@ GAP = 3.0
 PEAK_G = 10.0
 """Largest plausible peak: no recorded ground acceleration reaches half of it, so a larger one is in another unit."""
 
+MISSING = -999.0
+"""What files hold where a value is missing; in cm/s2 its size is that of a plausible peak."""
+
 STEP_S = 1.0
 """Longest plausible time step: longer ones are not in seconds, as no building responds to the periods they resolve."""
 
@@ -199,7 +202,17 @@ def _at2(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
     if not finite == len(values) == n or n < 2 or not dt_s > 0:
         raise CityloopError(f"record {path} has {finite} finite values, its head says {n} of {dt_s:g} s: mend it")
     _check_step(path, dt_s)
+    _refuse_missing(path, values)
     return values, dt_s
+
+
+def _refuse_missing(path: Path, values: np.ndarray) -> None:
+    missing = int((values == MISSING).sum())
+    if missing:
+        raise CityloopError(
+            f"record {path} holds {MISSING:g} {missing} times, which stands for missing values: fill the gap, or cut "
+            "it off"
+        )
 
 
 def _check_step(path: Path, dt_s: float) -> None:
@@ -235,6 +248,7 @@ def _columns(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
         after_s, gap_s = times[steps.argmax()], steps.max()
         raise CityloopError(f"record {path} has a gap of {gap_s:.4g} s after {after_s:.4g} s: fill it, or cut it off")
     _check_step(path, dt_s)
+    _refuse_missing(path, values)
     return _even(times, values, dt_s)
 
 

@@ -270,6 +270,19 @@ def test_files_that_are_no_records_say_so(tmp_path, name, text, says):
         read_record(write(tmp_path, name, text))
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "0,0\n1,-999\n2,-999.0\n3,5\n"),
+        ("a.csv", "0,0\n1,3\n1.9,-9.99E+02\n2.7,3\n3.1,-999\n"),  # uneven steps
+        ("a.AT2", "a\nb\nc\nNPTS= 4, DT= .01\n0 3\n-999. -.999E+03\n"),
+    ],
+)
+def test_a_mark_of_a_missing_value_is_no_acceleration(tmp_path, name, text):
+    with pytest.raises(CityloopError, match="holds -999 2 times, which stands for missing values"):
+        read_record(write(tmp_path, name, text), "cm/s2")
+
+
 def test_a_column_named_by_its_unit_is_not_taken_for_another(tmp_path):
     with pytest.raises(CityloopError, match=r"in g, and motion\.unit is m/s2: set it to g"):
         read_record(write(tmp_path, "a.csv", "time_ms,acc_g\n0,0\n1,1\n"), "m/s2")
