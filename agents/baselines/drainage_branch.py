@@ -25,6 +25,7 @@ import numpy as np
 from envs.core.errors import CityloopError
 from envs.core.machine.children import deaf_to_interrupts
 from envs.drainage.swmm.inp import Inp, dry_gauges, free_pumps, rain_elsewhere, strip
+from envs.drainage.swmm.times import moment
 
 LENGTH = struct.Struct("<Q")
 
@@ -167,7 +168,8 @@ class _Model:
         self._site, self._folder = site, folder
         self._inp = Inp(Path(site.input))
         dry_gauges(self._inp)
-        look_often(self._inp, site.timing.decision_s)
+        start = site.start or moment(self._inp, "START_DATE", "START_TIME")
+        look_often(self._inp, start, site.timing.decision_s)
         strip(self._inp, site.agents)
         free_pumps(self._inp, site.agents)
 

@@ -5,9 +5,10 @@ A table of rain has a row a decision and a column a gauge, in millimetres.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
-from math import ceil
+from math import ceil, gcd
 
 import numpy as np
 
@@ -278,7 +279,17 @@ def _interval_s(row: list[str]) -> float:
     return interval_s
 
 
-def _series(inp: Inp, name: str, start: datetime) -> tuple[np.ndarray, np.ndarray]:
+def _amount(word: str) -> float:
+    """A number from 0 on, else a `ValueError`: SWMM would take others, and lose water or make some."""
+    value = float(word)
+    if not 0 <= value < np.inf:
+        raise ValueError(word)
+    return value
+
+
+def _series(
+    inp: Inp, name: str, start: datetime, number: Callable[[str], float] = _amount
+) -> tuple[np.ndarray, np.ndarray]:
     """Times in seconds from the start, and values. A row without a date goes on with the last one's."""
     times: list[float] = []
     values: list[float] = []
@@ -291,7 +302,7 @@ def _series(inp: Inp, name: str, start: datetime) -> tuple[np.ndarray, np.ndarra
                     since_s = (day_of(words.pop(0)) - start).total_seconds()
                 time, value, *words = words
                 times.append(since_s + seconds_of(time))
-                values.append(_amount(value))
+                values.append(number(value))
         except ValueError:
             raise CityloopError(
                 f"{inp.path.name}: time series {name} has a row {' '.join([name, *row])!r}: correct it"
@@ -301,26 +312,21 @@ def _series(inp: Inp, name: str, start: datetime) -> tuple[np.ndarray, np.ndarra
     return np.array(times), np.array(values)
 
 
-def _amount(word: str) -> float:
-    """A number from 0 on, else a `ValueError`: SWMM would take others, and lose water or make some."""
-    value = float(word)
-    if not 0 <= value < np.inf:
-        raise ValueError(word)
-    return value
-
-
-def look_often(inp: Inp, seconds: int) -> None:
+def look_often(inp: Inp, start: datetime, seconds: int) -> None:
     """Let SWMM evaluate rain at least once in each interval for which it is set: rain in between would be lost.
 
-    A step that does not divide the interval becomes the longest shorter one that does.
+    A step that does not divide the interval becomes the longest shorter one that does. SWMM ends a step where
+    evaporation changes, and rain would fall for longer or shorter than it is set if a step did not end there anyway.
 
     Args:
         inp: the input; its steps are changed.
+        start: when episodes begin.
         seconds: interval for which rain is set at run time.
 
     Raises:
         CityloopError: if a step cannot be understood.
     """
+    seconds = gcd(seconds, *_evaporation_changes_s(inp, start))
     for option, default in STEPS.items():
         word = inp.options.get(option, default)
         try:
@@ -333,3 +339,13 @@ def look_often(inp: Inp, seconds: int) -> None:
         parts = next(parts for parts in range(max(least, 1), seconds + 1) if not seconds % parts)
         if seconds / parts != step_s:
             inp.set_options(**{option: timedelta(seconds=seconds // parts)})
+
+
+def _evaporation_changes_s(inp: Inp, start: datetime) -> Iterator[int]:
+    """Moments at which evaporation changes, in whole seconds from the start; one midnight stands for all."""
+    for row in inp.rows("EVAPORATION"):
+        kind = row[0].upper()
+        if kind.startswith("TIMESERIES") and len(row) > 1:
+            yield from np.rint(_series(inp, row[1], start, float)[0]).astype(int).tolist()
+        elif kind.startswith(("MONTHLY", "TEMPERATURE", "FILE")):
+            yield round((datetime(start.year, start.month, start.day) - start).total_seconds())

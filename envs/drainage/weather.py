@@ -65,7 +65,7 @@ def set_up(scenario: DrainageScenario, site: DrainageSite) -> Setup:
     if scenario.rain != "file":
         refuse_rain_elsewhere(inp)
         dry_gauges(inp)
-        look_often(inp, scenario.timing.decision_s)
+        look_often(inp, start, scenario.timing.decision_s)
     inp.replace("CONDUITS", [_blocked(row, scenario.faults.blocked) for row in inp.rows("CONDUITS")])
     strip(inp, site.agents)
     free_pumps(inp, site.agents)

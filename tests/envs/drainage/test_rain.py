@@ -283,7 +283,7 @@ def test_swmm_looks_at_rain_as_often_as_it_is_told(tmp_path, was, seconds, then)
     path = tmp_path / "a.inp"
     path.write_text("[OPTIONS]\nFLOW_UNITS CMS\n" + "".join(f"{key} {word}\n" for key, word in was.items()))
     inp = Inp(path)
-    look_often(inp, seconds)
+    look_often(inp, datetime(2020, 1, 1, 22, 17), seconds)
     assert tuple(inp.options[key] for key in ("WET_STEP", "DRY_STEP")) == then
 
 
@@ -291,4 +291,24 @@ def test_swmm_looks_at_rain_as_often_as_it_is_told(tmp_path, was, seconds, then)
 def test_a_step_that_is_none_is_named(tmp_path, step):
     (tmp_path / "a.inp").write_text(f"[OPTIONS]\nFLOW_UNITS CMS\nDRY_STEP {step}\n")
     with pytest.raises(CityloopError, match=rf"a\.inp: DRY_STEP is '{step}': give H:MM:SS"):
-        look_often(Inp(tmp_path / "a.inp"), 300)
+        look_often(Inp(tmp_path / "a.inp"), datetime(2020, 1, 1), 300)
+
+
+@pytest.mark.parametrize(
+    ("evaporation", "start", "then"),
+    [
+        ("CONSTANT 3", datetime(2020, 1, 1, 22, 17), "0:05:00"),
+        ("MONTHLY 1 2 3 4 5 6 7 8 9 10 11 12", datetime(2020, 1, 1, 22, 15), "0:05:00"),
+        ("MONTHLY 1 2 3 4 5 6 7 8 9 10 11 12", datetime(2020, 1, 1, 22, 17), "0:01:00"),
+        ("TEMPERATURE", datetime(2020, 1, 1, 0, 0, 20), "0:00:20"),
+        ("TIMESERIES warm", datetime(2020, 1, 1), "0:02:30"),
+    ],
+)
+def test_a_step_ends_where_evaporation_changes(tmp_path, evaporation, start, then):
+    path = tmp_path / "a.inp"
+    series = "warm 01/01/2020 0:00 1\nwarm 01/01/2020 6:02:30 -1\n"
+    steps = "WET_STEP 0:05:00\nDRY_STEP 0:05:00\n"
+    path.write_text(f"[OPTIONS]\nFLOW_UNITS CMS\n{steps}[EVAPORATION]\n{evaporation}\n[TIMESERIES]\n{series}")
+    inp = Inp(path)
+    look_often(inp, start, 300)
+    assert tuple(inp.options[key] for key in ("WET_STEP", "DRY_STEP")) == (then, then)

@@ -239,6 +239,10 @@ def test_the_tide_comes_and_goes_and_shuts_the_gate_below_it():
     assert shut > 20
 
 
+SAME = "varied: {depth_spread: 0, hours_spread: 0}\n"
+"""Settings with which varied rain is that of the input."""
+
+
 def own(folder, text=NETWORK, more=""):
     """A scenario on an input of one's own."""
     (folder / "own.inp").write_text(text)
@@ -248,20 +252,24 @@ def own(folder, text=NETWORK, more=""):
 
 def test_rain_that_is_told_falls_however_seldom_swmm_looks_when_it_is_dry(tmp_path):
     seldom = NETWORK.replace("DRY_STEP 0:05:00", "DRY_STEP 1:00:00")
-    read, told = (
-        episode(own(tmp_path, seldom, f"rain: {rain}\nvaried: {{depth_spread: 0, hours_spread: 0}}\n"), "static")
-        for rain in ("file", "varied")
-    )
+    read, told = (episode(own(tmp_path, seldom, f"rain: {rain}\n{SAME}"), "static") for rain in ("file", "varied"))
     assert read["treated_m3"] > 1000
     assert told["treated_m3"] == pytest.approx(read["treated_m3"], rel=0.01)
 
 
+@pytest.mark.parametrize("kind", ["MONTHLY 0 9 0 0 0 0 0 0 0 0 0 0", "TIMESERIES warm"])
+def test_rain_that_is_told_falls_as_long_where_evaporation_changes_meanwhile(tmp_path, kind):
+    late = NETWORK.replace("START_DATE 01/01/2020", "START_DATE 01/31/2020\nSTART_TIME 21:52:00")
+    late = late.replace("END_DATE 01/01/2020", "END_DATE 02/01/2020")
+    late = f"{late}warm 0:00 0 2:08 9 9:00 0\n[EVAPORATION]\n{kind}\n"
+    read, told = (episode(own(tmp_path, late, f"rain: {rain}\n{SAME}"), "static") for rain in ("file", "varied"))
+    assert read["treated_m3"] > 1000
+    assert told["treated_m3"] == pytest.approx(read["treated_m3"], rel=0.03)
+
+
 def test_rain_that_is_told_falls_as_rain_that_has_factors_for_months(tmp_path):
     text = NETWORK + "[ADJUSTMENTS]\nRAINFALL 3 1 1 1 1 1 1 1 1 1 1 1\n"
-    read, told = (
-        episode(own(tmp_path, text, f"rain: {rain}\nvaried: {{depth_spread: 0, hours_spread: 0}}\n"), "static")
-        for rain in ("file", "varied")
-    )
+    read, told = (episode(own(tmp_path, text, f"rain: {rain}\n{SAME}"), "static") for rain in ("file", "varied"))
     assert told["treated_m3"] == pytest.approx(read["treated_m3"], rel=1e-6)
     assert told["rain_mm"] == read["rain_mm"] == pytest.approx((40 + 3 * (20 + 60 + 30)) / 12)
 
