@@ -2,138 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-import orjson
 import pytest
 
 from agents import make_controller
 from envs import CityloopError, get_system
 from envs.core.readings import Readings
 from envs.core.site import Site
-from serving.client import AsyncSiteClient, Decided, Late, SiteClient, Unusable
+from serving.client import Late, SiteClient, Unusable
 from serving.client.takeover import LocalControl, Takeover
-from serving.client.transport import Reply, Unreachable
-from tests.serving.plants import body_of, tick_of
-
-DEADLINE_S = 1.0
-
-
-@pytest.fixture(scope="module")
-def readings(site: Site) -> Readings:
-    tick = tick_of(site)
-    return get_system(site.system).readings.validate(tick["readings"], site.axes)
-
-
-class Clock:
-    """Time passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.waits: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
-        self.now += seconds
-
-    async def asleep(self, seconds: float) -> None:
-        self.sleep(seconds)
-
-
-Answer = Callable[[dict[str, Any]], Reply]
-
-
-class Script:
-    """A transport that plays a script, then answers properly; each entry takes so many seconds."""
-
-    def __init__(self, clock: Clock, site: Site, steps: Iterable[tuple[float, Any]] = ()):
-        self.clock, self.site, self.steps = clock, site, list(steps)
-        self.bodies: list[dict[str, Any]] = []
-
-    def ask(self, body: bytes, tick: int, left_s: float) -> Reply:
-        asked = orjson.loads(body)
-        self.bodies.append(asked)
-        took_s, what = self.steps.pop(0) if self.steps else (0.01, good(self.site))
-        if took_s > left_s:
-            self.clock.now += left_s
-            raise Late("no answer in time")
-        self.clock.now += took_s
-        if isinstance(what, Exception):
-            raise what
-        return what(asked)
-
-    def close(self) -> None:
-        pass
-
-
-class AsyncScript(Script):
-    async def ask(self, body: bytes, tick: int) -> Reply:  # type: ignore[override]
-        try:
-            return super().ask(body, tick, DEADLINE_S)
-        except Late:
-            raise TimeoutError from None
-
-    async def close(self) -> None:  # type: ignore[override]
-        pass
-
-
-def good(site: Site, stage: int = 0, **changes: Any) -> Answer:
-    def answer(asked: dict[str, Any]) -> Reply:
-        commands = {agent: {"stage": stage} for agent in site.agents}
-        content = {"tick": asked["tick"], "time_s": asked["time_s"], "commands": commands} | changes
-        return Reply(200, orjson.dumps(content))
-
-    return answer
-
-
-def status(code: int, **headers: str) -> Answer:
-    content = orjson.dumps({"error": {"field": "queue", "value": 9, "mend": "wait"}})
-    return lambda asked: Reply(code, content, {key.replace("_", "-"): value for key, value in headers.items()})
-
-
-class Both:
-    """The same questions to the client for threads and to the one for asyncio."""
-
-    def __init__(self, kind: str, site: Site, readings: Readings, steps: Iterable[tuple[float, Any]] = (), **more: Any):
-        self.clock, self.readings, self.tick = Clock(), readings, 0
-        settings = {"clock": self.clock, "rng": random.Random(0), "fallback": "max-pressure"} | more
-        self.script = (Script if kind == "sync" else AsyncScript)(self.clock, site, steps)
-        if kind == "sync":
-            self.client: Any = SiteClient(
-                site, "http://x", DEADLINE_S * 1e3, sleep=self.clock.sleep, transport=self.script, **settings
-            )
-        else:
-            self.client = AsyncSiteClient(
-                site,
-                "http://x",
-                DEADLINE_S * 1e3,
-                sleep=self.clock.asleep,
-                transport=self.script,
-                **settings,  # type: ignore[arg-type]
-            )
-
-    def run(self, name: str, *arguments: Any) -> Any:
-        found = getattr(self.client, name)(*arguments)
-        return asyncio.run(found) if asyncio.iscoroutine(found) else found
-
-    def next(self, readings: Readings | None = None) -> Decided:
-        self.tick += 1
-        self.clock.now += 5.0
-        found = self.run("decide", self.tick, 5.0 * self.tick, readings or self.readings)
-        assert isinstance(found, Decided)
-        return found
-
-
-KINDS = pytest.mark.parametrize("kind", ["sync", "async"])
+from serving.client.transport import Unreachable
+from tests.serving.client.script import BAD, KINDS, Both, good, status
+from tests.serving.plants import body_of
 
 
 @KINDS
@@ -145,17 +29,6 @@ def test_answers_are_carried_out(kind: str, site: Site, readings: Readings) -> N
     body = both.script.bodies[0]
     assert (body["tick"], body["time_s"], body["deadline_ms"]) == (1, 5.0, 1000.0)
     assert body["episode"] == both.client.episode
-
-
-BAD: dict[str, tuple[float, Any]] = {
-    "late": (2.0, None),
-    "dead": (0.3, Unreachable("connection refused")),
-    "garbage": (0.01, lambda asked: Reply(200, b"\x00\xff")),
-    "no object": (0.01, lambda asked: Reply(200, b"[1]")),
-    "an error": (0.01, status(500)),
-    "refused": (0.01, status(422)),
-    "busy": (0.01, status(503, retry_after="3")),
-}
 
 
 @KINDS
@@ -295,69 +168,6 @@ def test_a_new_episode_begins_with_the_service_in_charge(kind: str, site: Site, 
     assert both.client.episode != before
     both.run("begin", "monday")
     assert both.client.episode == "monday"
-
-
-@KINDS
-def test_two_services_are_one_to_the_plant(kind: str, site: Site, readings: Readings) -> None:
-    """What is held is what was carried out last, whosever it was; misses count where neither answers, in a row."""
-    dead, late = (0.001, Unreachable("refused")), BAD["late"]
-    second = Both(kind, site, readings, [(0.01, good(site)), late, (0.01, good(site)), late, late])
-    steps = [
-        *[dead] * 4,  # the second answers
-        (0.01, good(site, stage=99)),  # which the local guard does not let through: neither does
-        (0.01, good(site)),
-        late,  # the second answers
-        (0.01, good(site)),
-        *[late] * 2,
-    ]
-    first = Both(kind, site, readings, steps, also=second.client)
-    assert first.client.episode == second.client.episode
-    found = [first.next() for _ in range(7)]
-    sources = ["service", "held", "service", "service", "service", "held", "fallback"]
-    assert [one.source for one in found] == sources
-    assert (found[1].unsafe, found[5].late) == (True, True)
-    assert len(second.script.bodies) == 5, "asked only where the first has no answer"
-    first.run("begin", "monday")
-    assert second.client.episode == "monday"
-    assert first.next().source == "service"
-
-
-@KINDS
-def test_a_second_client_is_of_the_same_site_and_the_last(kind: str, site: Site, readings: Readings) -> None:
-    second = Both(kind, site, readings, [])
-    with pytest.raises(CityloopError, match="also asks of site 'elsewhere', not of this 'grid2x2'"):
-        Both(
-            kind,
-            site,
-            readings,
-            [],
-            also=Both(kind, site.model_copy(update={"name": "elsewhere"}), readings, []).client,
-        )
-    with pytest.raises(CityloopError, match="also has another client beside it"):
-        Both(kind, site, readings, [], also=Both(kind, site, readings, [], also=second.client).client)
-
-
-def test_where_the_first_service_is_down_the_second_describes_the_site_and_hears_of_programs(
-    site: Site, readings: Readings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    second = Both("sync", site, readings, [(0.01, good(site))])
-    first = Both("sync", site, readings, [BAD["late"]], also=second.client)
-    monkeypatch.setattr(second.client, "_info", lambda: {"site": "as the second says"})
-    assert first.client.info() == {"site": "as the second says"}, "nobody listens at the first's address"
-    assert first.client.report(1, 5.0, readings)["tick"] == 1
-    assert len(second.script.bodies) == 1
-
-
-@KINDS
-def test_one_miss_of_both_holds_what_was_carried_out_and_not_an_old_command(
-    kind: str, site: Site, readings: Readings
-) -> None:
-    second = Both(kind, site, readings, [(0.01, good(site)), BAD["late"]])
-    steps = [BAD["late"], *[(0.01, good(site, stage=1))] * 3, BAD["late"]]
-    first = Both(kind, site, readings, steps, also=second.client)
-    found = [first.next() for _ in range(5)]
-    assert [one.source for one in found] == ["service"] * 4 + ["held"]
-    assert [one.commands[0] for one in found] == [0, 1, 1, 1, 1]
 
 
 @KINDS
