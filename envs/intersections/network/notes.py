@@ -48,7 +48,7 @@ class Notes:
         """Note features of a controlled signal that the site or `fixed` lacks."""
         phases = program.getPhases()
         jumps = any(phase.next for phase in phases)
-        if program.getType() not in ("static", "NEMA") or jumps:
+        if program.getType() != "static" or jumps:
             what = f"of type {program.getType()}" + (", with phases out of turn" if jumps else "")
             self.clocked[what].append(light)
         lanes: dict[int, list[str]] = defaultdict(list)

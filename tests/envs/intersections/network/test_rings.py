@@ -66,8 +66,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_opposite_roads_have_green_together(folder):
+def test_opposite_roads_have_green_together(folder, caplog):
     site = load_site(load_scenario(folder / "own.yaml"))
+    said = "signals A0, A1, B0, B1 have programs of type NEMA: `fixed` runs their phases in turn, by the clock"
+    assert said in caplog.text, "SUMO ends a green where no vehicle comes, so that it is quicker"
     for junction in site.junctions:
         assert len(junction.stages) == 2
         assert [phase.duration_s for phase in junction.program] == [50, 3, 50, 3], "with yellows, as a fixed program"
