@@ -153,6 +153,8 @@ class Metrics:
         at.overridden.set(len(tick.overridden))
         if tick.envelope is not None:
             self.envelope.labels(*place).set(tick.envelope)
+        else:  # nothing was compared; an earlier score would ring for as long as a rule decides
+            self.envelope.remove(*place)
         if tick.late:
             self.late.labels(*place).inc()
         if tick.fallback_cause is not None:

@@ -103,6 +103,14 @@ def test_a_tick_is_counted(metrics: Metrics) -> None:
     assert value(metrics, "last_tick_timestamp_seconds", **AT) == 1e9 + 3
 
 
+def test_a_rule_that_took_over_has_no_score_of_the_policy_before_it(metrics: Metrics) -> None:
+    metrics.record(decision(0))
+    metrics.record(decision(1, envelope=2.1))
+    assert value(metrics, "envelope_score", **AT) == 2.1
+    metrics.record(decision(2))
+    assert value(metrics, "envelope_score", **AT) is None, "the alert on it would never end"
+
+
 @pytest.mark.parametrize(
     ("more", "cause"),
     [
