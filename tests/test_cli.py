@@ -212,9 +212,11 @@ def test_a_stream_that_is_closed_is_no_fault():
         ("system: dampers\nduration_s: 0100\n", "at line 2 (0100 is a number to another base: write it to base ten"),
         ("system: dampers\nduration_s: 1:30\n", "at line 2 (1:30 is a number to another base"),
         ("system: dampers\nduration_s: 1:40.5\n", "at line 2 (1:40.5 is a number to another base"),
+        ('system: intersections\nnet: "own\\0815.net.xml"\n', "('own\\x00815.net.xml' holds a character that no"),
+        ('system: intersections\nnet: "\\ud800.net.xml"\n', "at line 2 ('\\ud800.net.xml' holds"),
         ("system: " + "[" * 3000, "own.yaml is not valid YAML: correct it"),
     ],
-    ids=["twice", "tab", "octal", "sixties", "parts", "deep"],
+    ids=["twice", "tab", "octal", "sixties", "parts", "nul", "surrogate", "deep"],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path, capsys, text, problem):
     (tmp_path / "own.yaml").write_text(text)

@@ -243,13 +243,24 @@ BOOL, TEXT, INT, FLOAT = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "str"
 PLAIN_NUMBER = re.compile(r"[-+]?(0[bx].*|0|[1-9][0-9_]*)")
 """Whole numbers that are read as written. Others are refused: YAML 1.1 reads 0100 as 64, 1:30 as 90, 1:30.5 as 90.5."""
 
+UNUSABLE = re.compile(r"[\0\ud800-\udfff]")
+"""Characters that escapes in double quotes can make, but neither a file's name nor UTF-8 can hold."""
+
 
 class _Loader(yaml.SafeLoader):
     """A loader of plain data that is stricter than YAML 1.1.
 
     A duplicate key is an error, where the last value would silently win. Keys are always text, where ``on``, ``off``,
-    ``yes`` and ``no`` would be true and false. Numbers must be decimal, see `PLAIN_NUMBER`.
+    ``yes`` and ``no`` would be true and false. Numbers must be decimal, see `PLAIN_NUMBER`. Text must be
+    free of what no file's name may hold, see `UNUSABLE`.
     """
+
+    def construct_yaml_str(self, node: yaml.ScalarNode) -> str:
+        text: str = super().construct_yaml_str(node)
+        if UNUSABLE.search(text):
+            problem = f"{text!a} holds a character that no file's name may hold: write backslashes in single quotes"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return text
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         if not PLAIN_NUMBER.fullmatch(node.value):
@@ -280,5 +291,6 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+_Loader.add_constructor(TEXT, _Loader.construct_yaml_str)
 _Loader.add_constructor(INT, _Loader.construct_yaml_int)
 _Loader.add_constructor(FLOAT, _Loader.construct_yaml_float)
