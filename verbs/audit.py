@@ -173,7 +173,7 @@ def replay(
     output.show(table(f"{found.decisions:,} decisions of {folder}", ("decisions", "how many"), rows, numbers=1))
     if found.given:
         output.say(
-            f"of those that are equal, {found.given:,} are the fallback's for a reason that is taken as recorded"
+            f"in {found.given:,} of those that are equal, the fallback stood in for a reason that is taken as recorded"
         )
     if found.inferred:
         output.say(f"{found.inferred:,} are only equal if the controller began anew, which no record tells")

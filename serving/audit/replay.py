@@ -57,7 +57,8 @@ class Replay:
     Attributes:
         decisions: their number.
         reproduced: number equal to the last bit, from the body to the commands; by source.
-        given: of those, the ones whose fallback decided for a reason that is taken as recorded.
+        given: of those, the ones in which the fallback stood in for a reason that is taken as recorded, perhaps
+            beneath commands by hand.
         inferred: of those, the ones that are only equal if the controller had begun anew, which no record states.
         partly: reason why not everything of a decision could be made once more → number; the rest was equal.
         different: number with another result.

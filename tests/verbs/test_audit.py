@@ -13,7 +13,7 @@ import cityloop
 from envs import CityloopError
 from serving.audit import AuditLog, AuditSettings
 from tests.serving.audit.events import change, decision
-from tests.serving.plants import body_of, grid, service, tick_of
+from tests.serving.plants import Stub, body_of, grid, service, tick_of
 from verbs.audit import moment
 
 Run = Callable[..., tuple[int, str, str]]
@@ -164,3 +164,24 @@ def test_replay_says_what_came_out_otherwise(run: Run, tmp_path: Path) -> None:
     code, _, err = run("replay", str(tmp_path / "audit"), "--bundle", str(tmp_path / "none"))
     assert code == 2
     assert "Traceback" not in err
+
+
+def test_replay_counts_fallbacks_beneath_commands_by_hand_as_what_they_are(run: Run, tmp_path: Path) -> None:
+    site, policy = grid(), Stub("max-pressure")
+    log = AuditLog(tmp_path / "audit", AuditSettings(compress=False))
+    one = service(site, policy, sinks=(log,))
+    log.keep_site(site, "max-pressure")
+
+    def fail(*_: Any) -> Any:
+        raise ValueError("no")
+
+    policy.then = fail
+    overrides = one.standing.overrides
+    overrides.put(overrides.make(None, 0, "works", "me", 60.0))
+    one.act(body_of(tick_of(site)))
+    one.close()
+    log.close()
+    code, out, err = run("replay", str(tmp_path / "audit"))
+    assert code == 0
+    assert "by the manual: equal to the last bit" in out
+    assert "in 1 of those that are equal, the fallback stood in for a reason that is taken as recorded" in out + err
