@@ -144,7 +144,7 @@ class Roster:
     def _restore(self, state: State, now_s: float) -> None:
         index = {key: v for v, key in enumerate(self.duties)}
         self._check_riders(state, index)
-        for row in self.stranded.values():
+        for row in self.stranded.values():  # a corner that is gone is told now, as for others' bookings
             self.trips_of(row)
         fleet = self.live.fleet
         for key, row in state.duties.items():
