@@ -41,7 +41,11 @@ def no_service(url: str, error: Exception) -> CityloopError:
     if "CERTIFICATE_VERIFY_FAILED" in text:
         mend = "let SSL_CERT_FILE name the certificate of its authority, or give the name and time that it holds for"
         return CityloopError(f"{url} is not trusted ({text}): {mend}")
-    return CityloopError(f"no service answers at {url} ({text}): start one with 'cityloop serve', or give its --url")
+    mend = "start one with 'cityloop serve', or give its --url"
+    listens = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError) or "SSL" in text
+    if listens:  # with TLS, perhaps, or without
+        mend += ", https:// if it has a certificate and http:// if not"
+    return CityloopError(f"no service answers at {url} ({text}): {mend}")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 from websockets.sync.server import ServerConnection, serve
@@ -26,6 +27,7 @@ from serving.client.transport import (
     Reply,
     SocketTransport,
     Unreachable,
+    no_service,
 )
 from serving.core.deadline import Late
 
@@ -220,3 +222,16 @@ def test_a_service_that_is_not_trusted_is_not_called_missing(own_authority: tupl
         admin.ask("GET", "/v1/systems")
     assert str(error.value).startswith(f"{address} is not trusted ([SSL: CERTIFICATE_VERIFY_FAILED]")
     assert "let SSL_CERT_FILE name the certificate of its authority" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (httpx.ReadError("[Errno 104] Connection reset by peer"), True),  # plain HTTP where TLS is spoken
+        (httpx.RemoteProtocolError("Server disconnected without sending a response."), True),
+        (httpx.ConnectError("[SSL: WRONG_VERSION_NUMBER] wrong version number"), True),  # the other way round
+        (httpx.ConnectError("[Errno 111] Connection refused"), False),
+    ],
+)
+def test_whoever_mixes_up_http_and_https_is_told(error: Exception, hint: bool) -> None:
+    assert ("https:// if it has a certificate" in str(no_service("http://city:8000", error))) == hint
