@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -66,13 +67,17 @@ def _users(folder: Path) -> list[int]:
     """Other processes that have a file of a folder open."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            links = [os.readlink(link) for link in (entry / "fd").iterdir()]
-        except OSError:  # it has just ended, or is somebody else's
-            continue
-        if int(entry.name) != os.getpid() and any(link.startswith(f"{folder}/") for link in links):
+        if int(entry.name) != os.getpid() and any(file.startswith(f"{folder}/") for file in _open_files(entry)):
             found.append(int(entry.name))
     return found
+
+
+def _open_files(entry: Path) -> Iterator[str]:
+    """Files that a process has open; none if it has ended, or is somebody else's."""
+    with suppress(OSError):
+        for link in (entry / "fd").iterdir():
+            with suppress(OSError):  # it has just closed this one
+                yield os.readlink(link)
 
 
 def _wait(folder: Path) -> None:

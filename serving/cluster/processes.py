@@ -11,7 +11,7 @@ def family(pid: int) -> list[int]:
     parents = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            parents[int(entry.name)] = int(_stat(int(entry.name))[1])
         except OSError:
             continue  # it has just ended
     found = [pid]
@@ -20,10 +20,19 @@ def family(pid: int) -> list[int]:
     return found[1:]
 
 
+def _stat(pid: int) -> list[bytes]:
+    """Fields of a process from its state on; its name, ahead of them, is cut after 15 bytes, maybe inside a letter.
+
+    Raises:
+        OSError: if it has ended.
+    """
+    return Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+        return _stat(pid)[0] not in (b"Z", b"X")
     except OSError:
         return False
 
@@ -39,7 +48,7 @@ def title(pid: int) -> str:
 def processor_s(pid: int) -> float:
     """Processor time that a process has spent, seconds; 0 if it has ended."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = _stat(pid)
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.cluster.guardian import Guardian
+from serving.cluster.guardian import Guardian, _users
 from serving.cluster.processes import alive
 
 SERVICE = """
@@ -76,6 +76,27 @@ def test_who_is_dismissed_cleans_nothing_up(folder: Path) -> None:
         assert folder.exists()
     finally:
         os.kill(proxy, signal.SIGKILL)
+
+
+def test_who_closes_a_file_meanwhile_is_found_by_the_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = [sys.executable, "-c", "print(flush=True); import sys; sys.stdin.read()"]
+    with (folder / "log").open("w") as log:
+        worker = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+    real = os.readlink
+
+    def closed(link: Path) -> str:
+        if link.name == "0":
+            raise FileNotFoundError(link)
+        return real(link)
+
+    try:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        assert _users(folder) == [worker.pid]
+        monkeypatch.setattr("os.readlink", closed)
+        assert _users(folder) == [worker.pid]
+    finally:
+        worker.communicate()
 
 
 def test_the_guardian_of_a_service_that_goes_on_waits(folder: Path) -> None:
