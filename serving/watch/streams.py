@@ -244,7 +244,6 @@ class Streams:
             missed = [(ring.gone, place) for place, ring in rings if ring.gone > number]
             newest = self._last
         for gone, (system, site, _) in missed:
-            self.gaps += 1
             gap = {"system": system, "site": site, "reason": "this stream is read too slowly, or was away too long"}
             entries.append(_Entry(gone, "gap", None, 0, _frame(None, "gap", gap)))
         entries.sort(key=lambda entry: entry.number)
@@ -255,6 +254,7 @@ class Streams:
             if size and size + len(frame.data) > CHUNK_BYTES:
                 return frames, number
             frames.append(frame)
+            self.gaps += entry.kind == "gap"
             size += len(frame.data)
             number = entry.number
         return frames, newest

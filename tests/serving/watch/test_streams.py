@@ -236,6 +236,20 @@ async def test_bodies_that_are_kept_are_bounded_and_long_backlogs_come_in_parts(
     assert len([f for f in await read(one) if f.kind == "decision"]) < 10
 
 
+async def test_a_gap_is_counted_once_though_it_comes_after_several_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HISTORY", 8)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 20_000)
+    streams = Streams()
+    one = subscribe(streams)
+    for tick in range(8):
+        streams.record(decision(tick, place=HARBOUR, body=b'{"x": "' + b"y" * 10_000 + b'"}'))
+    for tick in range(20):
+        streams.record(decision(tick))
+    found = await read(one)
+    assert [f.kind for f in found] == [*["decision"] * 8, "gap", *["decision"] * 8]
+    assert streams.gaps == 1
+
+
 async def test_text_is_made_once_and_only_if_somebody_reads() -> None:
     made: list[tuple[str, str]] = []
 
