@@ -11,7 +11,7 @@ import httpx
 import orjson
 
 from envs.core.errors import CityloopError
-from serving.client.transport import no_service, trust
+from serving.client.transport import bearer, no_service, scheme_of, trust
 from serving.core.refusals import words_of
 
 KEY = "CITYLOOP_KEY"
@@ -34,16 +34,8 @@ class Admin:
 
     def __init__(self, url: str, key: str | None = None):
         self.url = url.rstrip("/")
-        try:
-            found = httpx.URL(self.url)
-        except httpx.InvalidURL:
-            found = httpx.URL()
-        if found.scheme not in ("http", "https") or not found.host:
-            raise CityloopError(f"url is {url!r}: give an address such as http://127.0.0.1:8000")
-        key = key or os.environ.get(KEY)
-        if key and not (key.isascii() and key.isprintable()):
-            raise CityloopError(f"the key in {KEY} has characters that no key has: copy it once more")
-        headers = {"authorization": f"Bearer {key}"} if key else {}
+        scheme_of(self.url, ("http", "https"))
+        headers = bearer(key, "key") if key else bearer(os.environ.get(KEY), f"the key in {KEY}")
         self._http = httpx.Client(timeout=TIMEOUT_S, headers=headers, trust_env=False, verify=trust())
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import numpy as np
 import orjson
 
@@ -24,7 +23,7 @@ from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Commands, Controller
 from serving.client.takeover import Decided, LocalControl, Takeover, Unsafe, Unusable
-from serving.client.transport import Reply
+from serving.client.transport import Reply, bearer, scheme_of
 from serving.core.deadline import Late
 from serving.core.refusals import brief, words_of
 from serving.core.wire import MAX_DEADLINE_MS
@@ -75,14 +74,12 @@ class Terms:
     ):
         self.site, self.url, self.deadline_ms = site, url.rstrip("/"), deadline_ms
         self._system = get_system(site.system)
-        scheme = httpx.URL(self.url).scheme
-        if scheme not in ("http", "https", "ws", "wss"):
-            raise CityloopError(f"url is {url!r}: give an address such as http://127.0.0.1:8000")
+        scheme = scheme_of(self.url, ("http", "https", "ws", "wss"))
         if not deadline_ms > 0:
             raise CityloopError(f"deadline_ms is {deadline_ms:g}: give a time above 0")
         self.socket = scheme.startswith("ws")
         self._path = f"/v1/{site.system}/{site.name}"
-        self._headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        self._headers = bearer(key, "key")
         self._clock, self._rng = clock, rng or random.Random()
         self.takeover = Takeover(after, back)
         self.local = LocalControl(site, fallback)  # guard and fallback beside the plant; no tick has time for it

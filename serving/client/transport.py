@@ -10,7 +10,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -23,6 +23,34 @@ from serving.core.deadline import Late, Worker
 
 MAX_ANSWER_BYTES = 4 << 20
 """Longest message that is accepted."""
+
+
+def scheme_of(url: str, schemes: Sequence[str]) -> str:
+    """The scheme of a service's address.
+
+    Raises:
+        CityloopError: if it is no address with one of these schemes.
+    """
+    with suppress(httpx.InvalidURL):
+        found = httpx.URL(url)
+        if found.scheme in schemes and found.host:
+            return found.scheme
+    raise CityloopError(f"url is {url!r}: give an address such as http://127.0.0.1:8000")
+
+
+def bearer(key: str | None, name: str) -> dict[str, str]:
+    """The header that a key travels in; none without a key.
+
+    Args:
+        key: of `cityloop keys create`.
+        name: what to call it in the error, which must not show it.
+
+    Raises:
+        CityloopError: if it cannot be a key.
+    """
+    if key and not (key.isascii() and key.isprintable()):
+        raise CityloopError(f"{name} has characters that no key has: copy it once more")
+    return {"authorization": f"Bearer {key}"} if key else {}
 
 
 def trust() -> ssl.SSLContext:

@@ -214,6 +214,18 @@ def test_a_key_is_sent_and_never_shown(site: Site) -> None:
     assert "secret" not in repr(client)
 
 
+@pytest.mark.parametrize("key", ["secret\n", "secr\u00e9t"])
+def test_a_key_that_can_be_none_is_refused_and_never_shown(site: Site, key: str) -> None:
+    with pytest.raises(CityloopError, match=r"^key has characters that no key has: copy it once more$"):
+        SiteClient(site, "http://127.0.0.1:1", key=key)
+
+
+@pytest.mark.parametrize("url", ["http://", "http://127.0.0.1:x", "127.0.0.1", "http://a\0"])
+def test_an_address_that_is_none_is_refused(site: Site, url: str) -> None:
+    with pytest.raises(CityloopError, match="give an address such as"):
+        SiteClient(site, url)
+
+
 def test_takeover_counts() -> None:
     one = Takeover(after=1, back=1)
     assert one.missed()
