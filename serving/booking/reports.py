@@ -221,7 +221,7 @@ class VehicleReport:
         if live.batteries.stay(self.v, live.riders) is None:
             mend = "its plan holds no stay at a charger: report its position and charge instead"
             raise Conflict("vehicle", self.request.vehicle, mend)
-        if live.fleet.aboard[self.v].any():
+        if live.fleet.aboard[self.v].any() and not live.breaks.under_way(self.v):  # which takes all places
             raise Conflict("vehicle", self.request.vehicle, "a party is aboard: report first that it has got off")
         live.plug_in(self.v, self.when_s)
         return []

@@ -370,6 +370,7 @@ class LiveFleet:
     def plug_in(self, v: int, at_s: float) -> None:
         """A vehicle begins the stay at a charger of its plan; stops that were planned before it follow after."""
         r = int(self.batteries.chargers.stay_of[v])
+        self._go_on(v, at_s)
         self.report(v, int(self.riders.origin[r]), at_s)
         self.batteries.begin(v, at_s, self.fleet, self.riders)
         self.set_plan(v, [(r, False, 0.0), *(stop for stop in self.plan(v) if stop[0] != r)])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from serving.booking.settings import BookingSettings, Vehicle
-from tests.serving.booking.desks import Client, desk, since
+from tests.serving.booking.desks import CHARGING, Client, desk, since
 
 REST = {"begins": "8:00", "ends": "9:00", "rest_min": 15.0, "rest_from": "8:10", "rest_until": "8:20"}
 RED = (Vehicle(id="red", at="0", **REST),)
@@ -62,6 +62,25 @@ def test_who_has_riders_aboard_has_no_break(tmp_path: Path) -> None:
         booked = client.book(0.0, "0", "5").json()["id"]
         client.event(15.0, "red", "boarded", booking=booked)
         assert "a party is aboard" in client.event(610.0, "red", "break-began").json()["error"]["mend"]
+
+
+def test_a_vehicle_that_is_plugged_in_has_ended_its_break(tmp_path: Path) -> None:
+    """Afterwards too little is left of the shift, unless it charges."""
+    low = RED[0].model_copy(update={"range_km": 6.0, "charged": 0.4})
+    with desk(tmp_path, vehicles=(low,), charging=CHARGING) as one:
+        client = Client(one)
+        assert [stop["do"] for stop in red(client, 0.0)["plan"]][:2] == ["plug in", "unplug"]
+        rests = client.event(610.0, "red", "break-began", corner="0").json()["vehicle"]
+        assert (rests["on_break"], rests["charges"]) == (True, False)
+        plugged = client.event(700.0, "red", "plugged-in").json()["vehicle"]
+        assert (plugged["on_break"], plugged["charges"], plugged["corner"]) == (False, True, "0")
+        assert [stop["do"] for stop in plugged["plan"]] == ["unplug"]
+    with desk(tmp_path, vehicles=(low,), charging=CHARGING) as one:
+        client = Client(one)
+        client.sent = 100
+        assert red(client, 710.0)["plan"] == plugged["plan"]
+        gone = client.event(800.0, "red", "unplugged").json()["vehicle"]
+        assert (gone["on_break"], gone["charges"], gone["plan"]) == (False, False, [])
 
 
 def test_a_service_that_begins_later_finds_none_to_come(tmp_path: Path) -> None:
