@@ -43,6 +43,9 @@ LONGEST_H = 100 * 365 * 24
 MAX_BYTES = 4 << 20
 """Largest file that is written, some 9 000 keys; keys that have ended make room."""
 
+TAKEN = ("anonymous", "service", "configuration", "booking")
+"""Callers of other kinds in the audit log."""
+
 _NEVER = bytes(32)
 """A hash that no token has."""
 
@@ -134,7 +137,7 @@ def create_key(
     """
     if rate_s is not None and not 0 < rate_s < math.inf:
         raise CityloopError(f"rate is {rate_s}: give requests a second, above 0")
-    if not NAME.fullmatch(name) or name in ("anonymous", "service", "configuration"):
+    if not NAME.fullmatch(name) or name in TAKEN:
         raise CityloopError(f"name {name!r} cannot be a key's: use letters, digits, '.', '_', '@' and '-'")
     now = time.time()
     ends = None if life_s is None else datetime.fromtimestamp(round(now + life_s), UTC)

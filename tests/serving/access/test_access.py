@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from envs.core.errors import CityloopError
 from serving.access.entry import BEARER, Access
-from serving.access.keys import KeyFile, create_key, load_keys, revoke_key
+from serving.access.keys import TAKEN, KeyFile, create_key, load_keys, revoke_key
 from serving.access.limits import Buckets
 from serving.access.principal import ANYBODY, AccessSettings, Grant, Role
 from serving.core.json_depth import too_deep
@@ -224,7 +224,7 @@ class TestKeys:
 
     @pytest.mark.parametrize(
         ("name", "word"),
-        [("", "name"), ("a b", "name"), ("anonymous", "name"), ("configuration", "name"), ("plc", "revoke")],
+        [("", "name"), ("a b", "name"), *((name, "name") for name in TAKEN), ("plc", "revoke")],
     )
     def test_names_are_refused(self, file: Path, name: str, word: str) -> None:
         key_of(file)
