@@ -317,7 +317,7 @@ def _work(pipe: Connection, scenarios: Sequence[Scenario], make: Maker) -> None:
         while True:
             task = pipe.recv()
             try:
-                kit.prepare(task)
+                loop, controller = kit.prepare(task)
             except CityloopError as error:
                 pipe.send(("error", str(error)))
                 continue
@@ -326,7 +326,7 @@ def _work(pipe: Connection, scenarios: Sequence[Scenario], make: Maker) -> None:
                 continue
             child = os.fork()
             if child == 0:
-                _child(pipe, kit, task)
+                _child(pipe, loop, controller, task)
             _, status = os.waitpid(child, 0)
             code = os.waitstatus_to_exitcode(status)
             if code != ANSWERED:  # killed or out of memory: this worker's exit tells the caller
@@ -365,9 +365,8 @@ def _stamp(name: str) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _child(pipe: Connection, kit: _Kit, task: EpisodeTask) -> NoReturn:
+def _child(pipe: Connection, loop: ControlLoop, controller: Controller, task: EpisodeTask) -> NoReturn:
     """Run one episode, send its result, and exit without the parent's clean-up."""
-    loop, controller = kit.prepare(task)
     try:
         answer = _answer(pipe, loop, controller, task)
         if answer is not None:

@@ -61,6 +61,21 @@ def test_a_controller_that_cannot_be_made_says_why(scenario):
         pool.run([EpisodeTask("x", 0)])
 
 
+def make_and_note(name, site):
+    with Path(name).open("a") as file:
+        file.write("made\n")
+    return make_controller("fixed", site)
+
+
+def test_a_controller_is_made_once_though_every_episode_has_a_process_of_its_own(tmp_path):
+    """Its file changes as it is made: what is then played is what was made."""
+    scenario = load_scenario("dampers/jansen", duration_s=0.1)
+    name = str(tmp_path / "made")
+    with closing(episodes.EpisodePool([scenario], 1, make_and_note)) as pool:
+        pool.run([EpisodeTask(name, 0)])
+    assert Path(name).read_text() == "made\n"
+
+
 def lose_its_server():
     raise ConnectionResetError("its server closed the connection")
 
