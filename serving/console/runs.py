@@ -62,8 +62,8 @@ def _summary(root: Path, run: Path) -> dict[str, Any]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, int, str, float]]:
-    """Iteration, agents' decisions, tag and value of every row; the last may be half written, and is left out then."""
-    with path.open(newline="") as file:
+    """Iteration, agents' decisions, tag and value of every row; what is no row is left out, as one half written."""
+    with path.open(newline="", errors="replace") as file, suppress(csv.Error):  # a loss of power may leave anything
         for row in csv.DictReader(file):
             with suppress(TypeError, ValueError):
                 yield int(row["iteration"]), int(row["agent_steps"]), row["tag"], float(row["value"])

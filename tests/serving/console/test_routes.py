@@ -190,8 +190,8 @@ def test_runs_are_read_as_they_are_written(tmp_path: Path) -> None:
     assert curves == {"eval/score": {"x": [10, 20], "y": [0.9, 0.8]}, "eval/j": {"x": [20], "y": [0.5]}}
     with pytest.raises(NotServed):
         curves_of(tmp_path, "../night/one")
-    for half in ("3", "3,30", "3,30,3.0,eval/score", "3,30,3.0,eval/score,"):
-        (run / "metrics.csv").write_text("\n".join([*rows, half]))
+    for half in ("3", "3,30", "3,30,3.0,eval/score", "3,30,3.0,eval/score,", "\0" * 200_000, "\udcff"):
+        (run / "metrics.csv").write_text("\n".join([*rows, half]), errors="surrogateescape")
         assert curves_of(tmp_path, "night/one")["curves"] == curves
         assert runs_of(tmp_path) == [found | {"written_s": (run / "metrics.csv").stat().st_mtime}]
 
