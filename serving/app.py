@@ -44,6 +44,7 @@ def create_app(gateway: Gateway, tensorboard: str | None = None) -> Door:
         # An address with a slash too many is none: a redirect would name whatever host the request did, over plain
         # HTTP where TLS ends ahead of the app, and a client that follows it takes its key along.
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,  # by which generated clients call their functions
     )
     add_service(app, gateway)
     add_events(app, gateway)

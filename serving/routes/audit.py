@@ -59,7 +59,7 @@ def add_audit(app: FastAPI, gateway: Gateway) -> None:
         responses=refused(401, 403, 422, 429),
         openapi_extra={"parameters": PARAMETERS},
     )
-    async def records(request: Request) -> Response:
+    async def audit_records(request: Request) -> Response:
         """The last records of the audit log that fit, oldest first. A key for a site may ask for that site's."""
         asked = request.query_params
         system, site = asked.get("system"), asked.get("site")

@@ -92,7 +92,7 @@ def _add_riders(app: FastAPI, gateway: Gateway) -> None:
     @app.delete(
         f"{BASE}/bookings/{{booking}}", tags=TAGS, response_model=Booked, responses=WRITES, openapi_extra=CANCELLED_AT
     )
-    async def cancel(site: SiteName, booking: BookingId, request: Request) -> Response:
+    async def cancel_booking(site: SiteName, booking: BookingId, request: Request) -> Response:
         """Cancel a booking. Sent again it gets the same answer."""
         desk = _enter(gateway, request, Role.ACT, site)
         return _written(await run_in_threadpool(desk.cancel, booking, _time(request)))

@@ -234,7 +234,7 @@ def _add_runs(app: FastAPI, gateway: Gateway, tensorboard: str | None) -> None:
         return as_json({"evaluations": await asyncio.to_thread(evaluations_of, RUNS)})
 
     @app.get("/v1/evaluations/beside", response_model=dict[str, Any], responses=refused(401, 403, 404, 422, 429))
-    async def two(
+    async def compare_evaluations(
         request: Request,
         first: Annotated[str, Query(description="an evaluation's name")],
         controller: Annotated[str, Query(description="in it")],

@@ -74,7 +74,7 @@ def add_events(app: FastAPI, gateway: Gateway) -> None:
         return EventResponse(await gateway.listen(principal, seen or since, _same(request, principal), last))
 
     @app.get("/v1/{system}/{site}/events", **documented)
-    async def events(
+    async def site_events(
         system: SystemName, site: SiteName, request: Request, seen: Seen = None, since: Since = None, last: Last = 0
     ) -> Response:
         """What happens at a site, as it happens. `Last-Event-ID` resumes."""

@@ -39,7 +39,7 @@ def _add_overrides(app: FastAPI, gateway: Gateway) -> None:
         responses=WRITES,
         openapi_extra=takes(OverrideCheck),
     )
-    async def check(system: SystemName, site: SiteName, request: Request) -> Response:
+    async def check_commands(system: SystemName, site: SiteName, request: Request) -> Response:
         """What the guard would make of a command by hand; nothing is changed."""
         gateway.enter(request.headers, Role.READ, system, site)
         asked = read_form(OverrideCheck, await body_of(request, MAX_FORM_BYTES))
@@ -92,7 +92,7 @@ def _add_policies(app: FastAPI, gateway: Gateway) -> None:
         responses=WRITES,
         openapi_extra=takes(RoleChange),
     )
-    async def change(system: SystemName, site: SiteName, verb: RoleVerb, request: Request) -> Response:
+    async def change_policies(system: SystemName, site: SiteName, verb: RoleVerb, request: Request) -> Response:
         """Change who has which role: a challenger in the shadow or as canary, a new champion, the former champion."""
         principal = gateway.enter(request.headers, Role.ADMINISTER, system, site)
         asked = read_form(RoleChange, await body_of(request, MAX_FORM_BYTES))

@@ -65,7 +65,7 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
             response_class=Response,  # of no kind of its own, which refusals would be described as, too
             responses=refused(401, 403, 429) | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
         )
-        async def scrape(request: Request) -> Response:
+        async def metrics(request: Request) -> Response:
             """The metrics, for Prometheus."""
             gateway.enter(request.headers, Role.READ)
             content, kind = await gateway.exposition()

@@ -31,6 +31,7 @@ from serving.core.wire import MAX_BODY_BYTES, ActAnswer, Health, Refusal, SiteIn
 from serving.gateway import Gateway
 from serving.routes import service as routes
 from serving.routes.bodies import takes
+from serving.watch.metrics import Metrics
 from tests.serving.plants import Stub, app_of, body_of, client_of, service, tick_of, wish
 
 ACT = "/v1/intersections/grid2x2/act"
@@ -168,11 +169,24 @@ def test_the_description_is_complete_and_the_page_needs_no_network(client: TestC
     assert "https://" not in page
 
 
-def test_every_field_and_every_parameter_is_described() -> None:
-    """Of some eighty fields, and of every part of a path, a client's author learned the name only."""
+@pytest.fixture(scope="module")
+def openapi() -> dict[str, Any]:
+    """The description of a service that has everything."""
     there: Any = SimpleNamespace()
-    whole = Gateway([], audit=there, streams=there, alarms=there, structural=there, desks={"hcmc": there})
-    openapi = client_of(create_app(whole)).get("/openapi.json").json()
+    sinks = {"audit": there, "streams": there, "alarms": there, "structural": there, "metrics": Metrics([])}
+    whole = Gateway([], **sinks, desks={"hcmc": there})
+    return client_of(create_app(whole)).get("/openapi.json").json()
+
+
+def test_generated_clients_call_their_functions_by_plain_names(openapi: dict[str, Any]) -> None:
+    names = [operation["operationId"] for path in openapi["paths"].values() for operation in path.values()]
+    assert {"act", "site_info", "override_agent", "change_policies", "book", "site_events", "metrics"} <= set(names)
+    assert len(set(names)) == len(names)
+    assert [name for name in names if not re.fullmatch("[a-z_]+", name)] == []
+
+
+def test_every_field_and_every_parameter_is_described(openapi: dict[str, Any]) -> None:
+    """Of some eighty fields, and of every part of a path, a client's author learned the name only."""
     assert {"Alarm", "Booked", "Records", "StructureStanding"} <= set(openapi["components"]["schemas"])
     assert not list(_undescribed(openapi))
 
