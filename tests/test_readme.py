@@ -1,12 +1,23 @@
-"""Pages: Python blocks of the README and of docs/python.md run as they stand, and every link leads somewhere."""
+"""Pages: Python blocks of the README and of docs/python.md run as they stand, commands are known to the command line,
+and every link leads somewhere."""
 
+import itertools
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from string import Template
 
 import pytest
+import typer
+from typer.core import TyperGroup
+
+import cityloop
+from envs.core.registry import SYSTEMS
+from tests.data import FOLDER
+from verbs import variants
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNNING = {
@@ -34,6 +45,47 @@ def test_block_runs(k, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def commands(page: Path) -> list[str]:
+    """The commands in a page's blocks, each on one line, with variables and braces expanded as a shell does."""
+    found = []
+    for block in FENCED.findall(page.read_text()):
+        known: dict[str, str] = {}
+        for line in re.sub(r"\\\n\s*", " ", block).splitlines():
+            told = re.fullmatch(r'(\w+)="(.*)"', line)
+            if told:
+                known[told[1]] = told[2]
+            plain = Template(line).safe_substitute(known)
+            if re.match(r"(\w+=\S+ )*cityloop ", plain):
+                found.append(plain.partition("cityloop ")[2])
+    return found
+
+
+def words_of(command: str) -> list[str]:
+    words = []
+    for word in shlex.split(command, comments=True):
+        parts = [part.split(",") if k % 2 else [part] for k, part in enumerate(re.split(r"\{(.*?)\}", word))]
+        words += ["".join(choice) for choice in itertools.product(*parts)]
+    return words
+
+
+COMMANDS = list(dict.fromkeys(itertools.chain.from_iterable(map(commands, PAGES))))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.split("#")[0])
+def test_commands_are_known(command):
+    """Verbs, options, shipped scenarios and their settings; nothing is run."""
+    verb, words = typer.main.get_command(cityloop.app), words_of(command)
+    while isinstance(verb, TyperGroup):
+        name, verb, words = verb.resolve_command(verb.context_class(verb), words)
+    given = verb.make_context(name, words).params
+    named = given.get("scenarios") or given.get("scenario") or ()
+    for ref in (named,) if isinstance(named, str) else named:
+        if ref == "transit/nyc2015" and not (FOLDER / ref).is_dir():
+            pytest.skip(f"its days are not in {FOLDER}")
+        if ref.partition("/")[0] in SYSTEMS:
+            variants(ref, given.get("settings"), given.get("each"))
 
 
 def anchors(page: Path) -> set[str]:
