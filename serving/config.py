@@ -124,6 +124,33 @@ class ServiceConfig(Frozen):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'http' if self.tls is None else 'https'}://{host}:{self.port}"
 
+    def check_reload(self, before: ServiceConfig) -> None:
+        """Refuse what a service cannot change while it runs.
+
+        Args:
+            before: its present configuration.
+
+        Raises:
+            CityloopError: naming the first such change.
+        """
+        now = self._lasting()
+        for key, was in before._lasting().items():
+            if now[key] != was:
+                raise CityloopError(
+                    f"{key} changes from {was or 'nothing'} to {now[key] or 'nothing'}, which takes a new start: "
+                    "stop the service, and start it"
+                )
+
+    def _lasting(self) -> dict[str, Any]:
+        """Key → what holds for as long as the service runs: where it listens and writes, and its division."""
+        names = ("host", "port", "grpc_port", "log", "shards", "state")
+        audit = {name: self.audit and getattr(self.audit, name) for name in ("folder", "anchors")}
+        return {
+            **{name: getattr(self, name) for name in names},
+            **{f"audit.{name}": folder for name, folder in audit.items()},
+            "tls": "" if self.tls is None else "a certificate",
+        }
+
     def changed(self, **changes: Any) -> Self:
         """The same with other values.
 

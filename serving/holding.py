@@ -7,9 +7,10 @@ in a rolling update two of them share all of this.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 import sqlalchemy as sql
 
@@ -38,23 +39,54 @@ def check_held(config: ServiceConfig) -> None:
                 os.close(_hold(path, called))
 
 
-@contextmanager
-def held(config: ServiceConfig) -> Iterator[None]:
-    """Hold locks on everything that a service writes.
+class Holding:
+    """Locks on everything that a service writes; use ``with``, or close it.
+
+    Args:
+        config: of the service.
 
     Raises:
         CityloopError: if another service holds some of it.
     """
-    handles: list[int] = []
-    try:
-        for path, called in _files(config).items():
-            # An error: no locks on this file system; or the file cannot be made, which its writer reports.
-            with suppress(OSError):
-                handles.append(_hold(path, called))
-        yield
-    finally:
-        for handle in handles:
-            os.close(handle)
+
+    def __init__(self, config: ServiceConfig):
+        self._handles: dict[Path, int] = {}
+        self.extend(config)
+
+    def extend(self, config: ServiceConfig) -> None:
+        """Hold what another configuration writes, too.
+
+        Raises:
+            CityloopError: if another service holds some of it; then it is as before.
+        """
+        before = set(self._handles)
+        try:
+            for path, called in _files(config).items():
+                if path not in before:
+                    # An error: no locks on this file system; or the file cannot be made, which its writer reports.
+                    with suppress(OSError):
+                        self._handles[path] = _hold(path, called)
+        except CityloopError:
+            self._release(self._handles.keys() - before)
+            raise
+
+    def limit(self, config: ServiceConfig) -> None:
+        """Hold no longer what a configuration does not write."""
+        self._release(self._handles.keys() - _files(config).keys())
+
+    def close(self) -> None:
+        """Hold nothing. May be called twice."""
+        self._release(set(self._handles))
+
+    def _release(self, paths: Collection[Path]) -> None:
+        for path in paths:
+            os.close(self._handles.pop(path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _hold(path: Path, called: str) -> int:

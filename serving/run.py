@@ -23,7 +23,7 @@ from serving.cluster.loopback import LOOPBACK
 from serving.cluster.ports import check_port
 from serving.cluster.ray_cluster import Cluster
 from serving.config import ServiceConfig
-from serving.holding import check_held, held
+from serving.holding import Holding, check_held
 from serving.tick.sites import SiteService
 from serving.watch.logs import Style, configure, keep_to_the_end, say
 
@@ -42,8 +42,10 @@ class ServeHandle:
         sites: what it serves, as plain data.
     """
 
-    def __init__(self, cluster: Cluster, plan: Plan, services: Sequence[SiteService], opened: ExitStack):
-        self._cluster, self._plan, self._opened = cluster, plan, opened
+    def __init__(
+        self, cluster: Cluster, plan: Plan, services: Sequence[SiteService], holding: Holding, opened: ExitStack
+    ):
+        self._cluster, self._plan, self._holding, self._opened = cluster, plan, holding, opened
         self.url = plan.config.url
         self.sites = [
             {
@@ -54,6 +56,11 @@ class ServeHandle:
             }
             for s in services
         ]
+
+    @property
+    def refs(self) -> list[str]:
+        """What is served now: ``system/site``, in the order of the configuration."""
+        return [f"{site.system}/{site.name}" for _, site in self._plan.places()]
 
     def run_empty(self, name: str, as_it_comes: bool = False) -> None:
         """Serve an empty answer beside the sites, to measure against; see `Cluster.run_empty`."""
@@ -67,13 +74,27 @@ class ServeHandle:
         """
         self._cluster.check()
 
-    def roll(self) -> None:
-        """Replace every process by a new one, which is ready before the old one goes; waits until that is done."""
-        self._cluster.take_certificate()
-        plan = self._plan.released()
-        self._cluster.run(plan)
+    def roll(self, config: ServiceConfig) -> None:
+        """Replace every process by a new one, which is ready before the old one goes; waits until that is done.
+
+        Args:
+            config: what is served from now on.
+
+        Raises:
+            CityloopError: if it cannot be, or only by a new start: nothing is changed then; or if a process cannot
+                start: the old ones go on.
+            RuntimeError: if one fails by a fault of the service itself.
+        """
+        config.check_reload(self._plan.config)
+        plan = _look(config)[0].released()
+        self._holding.extend(config)
+        try:
+            self._cluster.take_certificate(config.tls)
+            self._cluster.run(plan)
+            self._plan = plan
+        finally:
+            self._holding.limit(self._plan.config)
         self._cluster.wait_until_ready(plan)
-        self._plan = plan
 
     def close(self) -> None:
         """Stop the service and everything that it started. May be called twice."""
@@ -88,13 +109,19 @@ class ServeHandle:
         self.close()
 
 
-def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> ServeHandle | None:
+def serve(
+    config: ServiceConfig,
+    block: bool = True,
+    as_json: bool = False,
+    again: Callable[[], ServiceConfig] | None = None,
+) -> ServeHandle | None:
     """Serve sites over HTTP.
 
     Args:
         config: of the service.
         block: stay until Ctrl-C or SIGTERM, then stop everything. SIGHUP replaces every process by a new one.
         as_json: print the addresses of what is served on standard output, as one line of JSON.
+        again: reads the configuration again, at SIGHUP; None: it stays.
 
     Returns:
         The running service if ``block`` is false.
@@ -104,14 +131,10 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
         KeyboardInterrupt: if Ctrl-C did.
     """
     check_held(config)
-    plan = Plan.make(config)
-    with closing(plan.gateway(restore=False)) as look:
-        services = look.all
-        check_port(config.host, config.port)
-        if config.grpc_port is not None:
-            check_port(LOOPBACK, config.grpc_port, "--grpc-port")
-        plan.check_files()
-        plan.check_databases()
+    check_port(config.host, config.port)
+    if config.grpc_port is not None:
+        check_port(LOOPBACK, config.grpc_port, "--grpc-port")
+    plan, services = _look(config)
     if not block:
         configure(config.log)
         return _start(plan, services)
@@ -127,24 +150,44 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
             if as_json:
                 print(orjson.dumps({"url": handle.url, "sites": handle.sites}).decode(), file=out, flush=True)
             while _next(signals, handle.check) == signal.SIGHUP:
+                before = handle.refs
                 try:
-                    handle.roll()
-                    _tell("every process is new", style)
+                    handle.roll(config if again is None else again())
+                    _tell(f"every process is new{_differing(before, handle.refs)}", style)
                 except (CityloopError, RuntimeError) as error:  # no plant loses its service to an update that fails
                     LOGGER.error("not every process is new, the old ones go on: %s", error)  # noqa: TRY400
         _tell("stopped", style)
     return None
 
 
+def _look(config: ServiceConfig) -> tuple[Plan, Sequence[SiteService]]:
+    """What a configuration serves, loaded once to see that all of it can be used.
+
+    Raises:
+        CityloopError: naming what cannot.
+    """
+    plan = Plan.make(config)
+    with closing(plan.gateway(restore=False)) as look:
+        plan.check_files()
+        plan.check_databases()
+        return plan, look.all
+
+
+def _differing(before: Sequence[str], after: Sequence[str]) -> str:
+    """The sites that have come and gone, in words."""
+    come, gone = ([ref for ref in one if ref not in other] for one, other in ((after, before), (before, after)))
+    return "".join(f"; {what} {', '.join(refs)}" for what, refs in (("new:", come), ("no longer:", gone)) if refs)
+
+
 def _start(plan: Plan, services: Sequence[SiteService]) -> ServeHandle:
     with ExitStack() as opened:
-        opened.enter_context(held(plan.config))
+        holding = opened.enter_context(Holding(plan.config))
         cluster = Cluster(plan.config)
         opened.callback(cluster.close)
         cluster.__enter__()
         cluster.run(plan)
         cluster.wait_until_ready(plan)
-        return ServeHandle(cluster, plan, services, opened.pop_all())
+        return ServeHandle(cluster, plan, services, holding, opened.pop_all())
 
 
 FEW = 10

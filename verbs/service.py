@@ -67,16 +67,19 @@ def serve(
     """Serve decisions over HTTP with Ray Serve, until interrupted."""
     defaults = {"champion": policy, "fallback": fallback, "deadline_ms": deadline_ms}
     changes = {"host": host, "port": port, "state": state, "shards": shards, "grpc_port": grpc_port, "log": log}
-    found = _config_of(config, scenarios, _given(defaults), _given(changes), audit, keys)
+
+    def read() -> ServiceConfig:
+        return _config_of(config, scenarios, _given(defaults), _given(changes), audit, keys)
+
     if write_config is not None:  # another process reads it, with another working directory
         from serving.cluster.deploy import write_serve_config
 
-        write_serve_config(found.in_folder(Path.cwd()), write_config)
+        write_serve_config(read().in_folder(Path.cwd()), write_config)
         Output(as_json).emit({"config": str(write_config)})
         return
     from serving.run import serve as run
 
-    run(found, as_json=as_json is not None)
+    run(read(), as_json=as_json is not None, again=read)
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from serving.cluster.ports import free_ports
 from serving.cluster.proxy import DRAIN_S, PEM, bundle_tls, drain_proxy
 from serving.cluster.shards import Shard, shards_of
 from serving.cluster.worker import set_up_worker
-from serving.config import ServiceConfig
+from serving.config import ServiceConfig, Tls
 from serving.core.wire import MAX_BODY_BYTES
 from serving.watch.logs import Receiver
 
@@ -44,6 +44,9 @@ OBJECT_STORE_BYTES = 80_000_000
 
 READY_S = 60.0
 """Seconds for the proxy to learn of the replicas."""
+
+PLACES = 4096
+"""Ray's count of cores, of which each process takes a half: more than a service ever has, as sites may come later."""
 
 RAYS = "ray"
 """Ray's folder within the service's: Ray opens it to every user, and the service's own stays closed to them."""
@@ -231,20 +234,20 @@ class Cluster:
         settings = {**SETTINGS, "RAY_SERVE_HAPROXY_MAXCONN": str(connections())}
         if not can_be_made(Path(os.path.expanduser("~")) / ".ray"):  # where Ray keeps the token
             settings[TOKEN] = secrets.token_hex(32)
-        self.take_certificate()
+        self.take_certificate(self.config.tls)
         self._own = [key for key in own if key not in os.environ]
         os.environ.update({key: own[key] for key in self._own})
         for key, value in settings.items():
             os.environ.setdefault(key, value)
 
-    def take_certificate(self) -> None:
-        """Encrypt with the certificate and key as they are now: HAProxy reads them whenever a process is replaced.
+    def take_certificate(self, tls: Tls | None) -> None:
+        """Encrypt with a certificate and key as they are now: HAProxy reads them whenever a process is replaced.
 
         Raises:
             CityloopError: if they cannot be used; the former ones hold.
         """
-        if self.config.tls is not None:
-            os.environ[PEM] = str(bundle_tls(self.config.tls, self._folder))
+        if tls is not None:
+            os.environ[PEM] = str(bundle_tls(tls, self._folder))
 
     def __enter__(self) -> Cluster:
         try:
@@ -302,7 +305,7 @@ class Cluster:
 
         ray.init(
             address="local",
-            num_cpus=2 + len(self.config.sites),  # a count of places for processes, not of cores
+            num_cpus=PLACES,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -319,22 +322,34 @@ class Cluster:
         return {"port": self.config.grpc_port, "grpc_servicer_functions": [servicer], "enable_reflection": False}
 
     def run(self, plan: Plan) -> None:
-        """Serve a plan's sites. Takes as long as its policies take to load.
+        """Serve a plan's sites, and no others. Takes as long as its policies take to load.
 
         Raises:
             CityloopError: if a process cannot start; the former ones go on.
             RuntimeError: if one fails by a fault of the service itself.
         """
-        for shard in shards_of(replace(plan, logs=self._logs.path)):
+        former, shards = dict(self._deployed), shards_of(replace(plan, logs=self._logs.path))
+        for shard in shards:
             try:
                 _deploy(shard)
             except (CityloopError, RuntimeError):
-                # Ray Serve gives up a version that cannot start, and no longer replaces a former process that dies.
-                if (former := self._deployed.get(shard.name)) is not None:
+                if shard.name in former:
+                    # Ray Serve gives up a version that cannot start, and no longer replaces a former process that dies.
                     with suppress(CityloopError, RuntimeError):
-                        _deploy(former)
+                        _deploy(former[shard.name])
+                if former:  # else the whole service ends
+                    self._end({shard.name, *self._deployed} - former.keys())
                 raise
             self._deployed[shard.name] = shard
+        self._end(former.keys() - {shard.name for shard in shards})
+
+    def _end(self, names: Collection[str]) -> None:
+        """End applications."""
+        from ray import serve
+
+        for name in names:
+            self._deployed.pop(name, None)
+            serve.delete(name)
 
     def wait_until_ready(self, plan: Plan) -> None:
         """Wait until the proxy knows every replica.

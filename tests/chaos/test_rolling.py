@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,9 +17,11 @@ from serving.bench.ticks import record_episode
 from serving.cluster.ports import free_ports
 from serving.cluster.processes import title
 from tests.serving.plants import GRID, body_of
-from tests.serving.running import Running, running
+from tests.serving.running import Running, running, started
 
 pytestmark = pytest.mark.chaos
+
+DYKE = "dampers/dyke"
 
 ROLLED_S = 120.0
 
@@ -94,3 +97,62 @@ def test_an_update_that_cannot_begin_leaves_the_old_processes(tmp_path: Path) ->
             assert time.monotonic() < deadline + ROLLED_S, "what failed once stays in the way"
             time.sleep(0.2)
         assert httpx.get(f"{found.url}/healthz").json()["status"] == "ok"
+
+
+@pytest.mark.parametrize("shards", ["one", "site"])
+def test_sites_come_and_go_while_another_is_served(tmp_path: Path, shards: str) -> None:
+    """By the configuration's file and SIGHUP; a mistake in it changes nothing."""
+    file, log, port = tmp_path / "city.yaml", tmp_path / "log", free_ports(1)[0]
+    ticks = [orjson.loads(body) for body in record_episode(GRID, "greedy")[1]]
+    failed: list[str] = []
+    end = threading.Event()
+
+    def write(*sites: str) -> None:
+        file.write_bytes(orjson.dumps({"port": port, "shards": shards, "state": "state", "sites": sites}))
+
+    def reloaded(said: str) -> None:
+        """Ask for a reload, and wait for what is said of it."""
+        begins, deadline = len(log.read_text()), time.monotonic() + ROLLED_S
+        os.kill(found.process.pid, signal.SIGHUP)
+        while "every process is new" not in log.read_text()[begins:]:
+            assert time.monotonic() < deadline, log.read_text()[begins:]
+            time.sleep(0.2)
+        assert said in log.read_text()[begins:]
+
+    def served() -> set[str]:
+        systems = httpx.get(f"{found.url}/v1/systems").json()["systems"]
+        return {f"{system['name']}/{site['name']}" for system in systems for site in system["sites"]}
+
+    def drive() -> None:
+        count = 0
+        with httpx.Client(trust_env=False, timeout=10) as http:
+            while not end.wait(0.02):
+                run, k = divmod(count, len(ticks))
+                try:
+                    answer = http.post(f"{found.url}/v1/{GRID}/act", content=body_of(ticks[k] | {"episode": f"{run}"}))
+                    if answer.status_code != 200:
+                        failed.append(f"tick {count}: {answer.status_code} {answer.text[:120]}")
+                except httpx.HTTPError as error:
+                    failed.append(f"tick {count}: {error!r}")
+                count += 1
+
+    write(GRID)
+    with started([sys.executable, "-m", "cityloop", "serve", "--config", str(file), "--json"], log) as found:
+        thread = threading.Thread(target=drive, daemon=True)
+        thread.start()
+        try:
+            write(GRID, DYKE)
+            reloaded(f"every process is new; new: {DYKE}")
+            assert served() == {GRID, DYKE}
+            assert httpx.get(f"{found.url}/v1/{DYKE}").status_code == 200
+            write(GRID, "intersections/atlantis")
+            reloaded("not every process is new, the old ones go on: scenario 'intersections/atlantis' is unknown")
+            assert served() == {GRID, DYKE}
+            write(GRID)
+            reloaded(f"every process is new; no longer: {DYKE}")
+            assert served() == {GRID}
+            assert httpx.get(f"{found.url}/v1/{DYKE}").status_code == 404
+        finally:
+            end.set()
+            thread.join(15)
+    assert failed == []

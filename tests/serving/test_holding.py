@@ -15,7 +15,7 @@ from envs import CityloopError
 from serving.build import Plan
 from serving.cluster.ports import free_ports
 from serving.config import ServiceConfig
-from serving.holding import check_held, held
+from serving.holding import Holding, check_held
 from serving.run import serve
 from tests.serving.plants import GRID
 from tests.serving.test_serve import no_cluster
@@ -25,8 +25,8 @@ BOOKED = {"site": "transit/hcmc", "booking": {"database": "sqlite:///bookings.db
 HOLDER = """
 import sys
 from serving.config import ServiceConfig
-from serving.holding import held
-with held(ServiceConfig.make({"state": sys.argv[1], "sites": ["drainage/theta"]})):
+from serving.holding import Holding
+with Holding(ServiceConfig.make({"state": sys.argv[1], "sites": ["drainage/theta"]})):
     print(flush=True)
     sys.stdin.read()
 """
@@ -55,7 +55,7 @@ def test_a_second_service_is_refused_before_it_writes(
     monkeypatch.setattr("serving.run.Cluster", no_cluster)
     monkeypatch.setattr("serving.run.Plan.make", lambda _: pytest.fail("sites are opened, which takes long"))
     one, other = config(tmp_path, **first), config(tmp_path, **second)
-    with held(one):
+    with Holding(one):
         before = sorted(tmp_path.rglob("*"))
         with pytest.raises(
             CityloopError, match=rf"^{what} is in use by another service \(process \d+\): stop"
@@ -63,7 +63,7 @@ def test_a_second_service_is_refused_before_it_writes(
             serve(other)
         assert "\n" not in str(error.value)
         assert sorted(tmp_path.rglob("*")) == before
-    with held(other):
+    with Holding(other):
         pass
 
 
@@ -74,7 +74,7 @@ def test_of_two_services_that_begin_at_once_one_is_refused(tmp_path: Path, monke
     with ExitStack() as opened:
 
         def late(asked: ServiceConfig) -> Plan:
-            opened.enter_context(held(one))
+            opened.enter_context(Holding(one))
             return make(asked)
 
         monkeypatch.setattr("serving.run.Plan.make", late)
@@ -90,7 +90,7 @@ def test_a_look_for_who_holds_it_makes_nothing(tmp_path: Path) -> None:
 
 def test_a_service_may_use_one_folder_for_all_and_one_database_for_two_sites(tmp_path: Path) -> None:
     sites = [BOOKED, {**BOOKED, "site": "transit/cologne"}]
-    with held(config(tmp_path, state="a", audit={"folder": "a", "anchors": "a"}, sites=sites)):
+    with Holding(config(tmp_path, state="a", audit={"folder": "a", "anchors": "a"}, sites=sites)):
         assert sorted(path.name for path in tmp_path.rglob("*lock")) == ["bookings.db-lock", "service.lock"]
 
 
@@ -100,11 +100,11 @@ def test_a_service_that_was_killed_holds_nothing(tmp_path: Path) -> None:
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        with pytest.raises(CityloopError, match=rf"process {holder.pid}\)"), held(one):
+        with pytest.raises(CityloopError, match=rf"process {holder.pid}\)"), Holding(one):
             pass
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-        with held(one):
+        with Holding(one):
             pass
 
 
@@ -112,5 +112,5 @@ def test_a_database_on_a_server_has_no_lock(tmp_path: Path) -> None:
     """Nor has one where no file can be made: whoever opens it says why."""
     served = {"site": "transit/hcmc", "booking": {"database": "postgresql://city@db/bookings"}}
     nowhere = {"site": "transit/hcmc", "booking": {"database": "sqlite:///none/bookings.db"}}
-    with held(config(tmp_path, sites=[served, {**nowhere, "site": "transit/cologne"}])):
+    with Holding(config(tmp_path, sites=[served, {**nowhere, "site": "transit/cologne"}])):
         assert list(tmp_path.iterdir()) == []

@@ -267,22 +267,23 @@ def test_a_reload_that_is_asked_for_while_it_starts_comes_afterwards(monkeypatch
     """A hook that renews a certificate may come at any time; it ended the process without a word."""
     rolled: list[str] = []
 
-    def roll() -> None:
-        rolled.append("roll")
+    def roll(after: ServiceConfig) -> None:
+        rolled.append(after.sites[0].site)
         signal.raise_signal(signal.SIGTERM)
 
     def start(*_: object) -> Any:
         signal.raise_signal(signal.SIGHUP)
-        return nullcontext(SimpleNamespace(roll=roll, check=lambda: pytest.fail("it waits")))
+        return nullcontext(SimpleNamespace(roll=roll, refs=[], check=lambda: pytest.fail("it waits")))
 
     monkeypatch.setattr("serving.run._start", start)
     monkeypatch.setattr("serving.run.announce", lambda *_: None)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # without the mend it would end the tests
+    port = free_ports(1)[0]
     try:
-        serve(config(port=free_ports(1)[0]))
+        serve(config(port=port), again=lambda: config(port=port, sites=["intersections/cologne1"]))
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert rolled == ["roll"]
+    assert rolled == ["intersections/cologne1"], "by the configuration of now"
 
 
 def test_a_look_at_what_will_be_served_heeds_what_was_saved_and_writes_nothing(tmp_path: Path) -> None:

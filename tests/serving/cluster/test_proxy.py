@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-from contextlib import ExitStack, closing
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import grpc
 import httpx
@@ -26,10 +24,9 @@ from serving.cluster.ray_cluster import Cluster
 from serving.config import Tls
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.cityloop_pb2_grpc import CityloopStub
-from serving.run import ServeHandle
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import running
-from tests.serving.sharded import config, three
+from tests.serving.sharded import config
 
 
 def test_what_is_changed_of_ray_serve_is_there_to_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,25 +104,15 @@ def test_a_key_that_anybody_may_read_is_told(tls: Tls, tmp_path: Path, caplog: p
 def test_a_renewed_certificate_is_taken_and_one_that_does_not_fit_leaves_the_old(tls: Tls, tmp_path: Path) -> None:
     new = Tls(certificate=tmp_path / "c.pem", key=tmp_path / "k.pem")
     with closing(Cluster(config(tls=tls))) as cluster:
-        cluster.take_certificate()
+        cluster.take_certificate(tls)
         pem = Path(os.environ[PEM])
         assert pem.read_bytes() == tls.certificate.read_bytes() + tls.key.read_bytes()
         certify(new, days=(-2, 2))
-        cluster.config = config(tls=new)
-        cluster.take_certificate()
+        cluster.take_certificate(new)
         assert pem.read_bytes() == new.certificate.read_bytes() + new.key.read_bytes()
-        cluster.config = config(tls=Tls(certificate=tls.certificate, key=new.key))
         with pytest.raises(CityloopError, match="cannot be used"):
-            cluster.take_certificate()
+            cluster.take_certificate(Tls(certificate=tls.certificate, key=new.key))
         assert pem.read_bytes() == new.certificate.read_bytes() + new.key.read_bytes()
-
-
-def test_every_process_is_replaced_under_the_certificate_of_now() -> None:
-    done: list[str] = []
-    names = ("take_certificate", "run", "wait_until_ready")
-    cluster: Any = SimpleNamespace(**{name: lambda *_, name=name: done.append(name) for name in names})
-    ServeHandle(cluster, three("one"), [], ExitStack()).roll()
-    assert done == list(names)
 
 
 @pytest.mark.parametrize(("days", "said"), [((-2, -1), True), ((1, 2), True), ((-1, 1), False)])

@@ -230,6 +230,41 @@ def test_after_an_update_that_fails_ray_serve_is_given_back_the_former_version(m
     assert first == again != new
 
 
+def test_sites_come_and_go_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that go, once nobody asks for them; those that came, if another cannot."""
+    there: set[str] = set()
+    fails: list[str] = []
+
+    def run(_: Any, name: str, **__: Any) -> None:
+        there.add(name)
+        if name in fails:
+            raise TimeoutError("it does not begin")
+
+    monkeypatch.setattr("ray.serve.run", run)
+    monkeypatch.setattr("ray.serve.delete", there.remove)
+    one, two, three = (f"intersections/{name}" for name in ("grid2x2", "cologne1", "cologne8"))
+    names = {site: f"cityloop-{site.replace('/', '-')}" for site in (one, two, three)}
+
+    def plan(*sites: str) -> Plan:
+        return Plan.make(config(shards="site", sites=[{"site": site, "champion": "greedy"} for site in sites]))
+
+    cluster = Cluster(config())
+    try:
+        cluster.run(plan(one, two))
+        for bad, asked in ((three, (one, three)), (two, (three, two))):
+            fails = [names[bad]]
+            with pytest.raises(CityloopError, match="it does not begin"):
+                cluster.run(plan(*asked))
+            assert there == {"cityloop", names[one], names[two]}
+        fails = []
+        cluster.run(plan(two, three))
+        assert there == {"cityloop", names[two], names[three]}
+    finally:
+        cluster._guardian.dismiss()
+        cluster._logs.close()
+        cluster._own_folder.remove()
+
+
 def test_what_a_process_refuses_is_found_in_what_ray_says() -> None:
     said = "The deployment failed. Error:\nTraceback …\n  File …\n    raise CityloopError\n"
     found = refusal_in(said + "envs.core.errors.CityloopError: state file x: Invalid JSON; or move the file away\n")
