@@ -32,7 +32,7 @@ from serving.booking.clock import Clock
 from serving.booking.offers import NoOffer, offers_of, why_not
 from serving.booking.places import DAY_S, Unfit, Unknown
 from serving.booking.reports import VehicleReport, duties_of, duty_of
-from serving.booking.roster import Roster
+from serving.booking.roster import Misfit, Roster
 from serving.booking.settings import BookingSettings
 from serving.booking.store import AGAIN_S, Answer, BookingChange, BookingStore, Row, Stale, StoreUnusable
 from serving.booking.wire import BookRequest, EventRequest, QuoteRequest, Trip
@@ -81,6 +81,7 @@ class Desk:
         self._taken: float | None = None
         self._roster: Roster | None = None
         self._failing: str | None = None  # why periodic decisions do
+        self._misfit: str | None = None
         self.zones: Zones | None = None
         try:
             self._clock = Clock(settings, self._store.clock())
@@ -100,7 +101,7 @@ class Desk:
             waits: for the present holder; otherwise it is tried once.
 
         Raises:
-            Busy: if the present holder does not finish.
+            Busy: if the present holder does not finish, or a process with other settings has booked what these lack.
         """
         if not self._lock.acquire(timeout=max(WAIT_S - self._busy_s, 0.0) if waits else 0.0):
             mend = "a request before this one has not come to an end: send the same one again later"
@@ -108,6 +109,9 @@ class Desk:
         self._taken = time.monotonic()
         try:
             yield
+        except Misfit as error:
+            self._misfit = str(error)
+            raise Busy("service", None, self._misfit, retry_after_s=AGAIN_S) from None
         finally:
             self._taken = None
             self._lock.release()
@@ -142,6 +146,7 @@ class Desk:
             except BaseException:
                 self._roster = None
                 raise
+            self._misfit = None
             return roster
         raise _busy()
 
@@ -334,7 +339,7 @@ class Desk:
         with suppress(Busy), self._turn():
             try:
                 self._fresh(self._clock.now(None))
-            except (Busy, StoreUnusable):
+            except (Busy, Misfit, StoreUnusable):
                 raise
             except Exception as error:
                 self._failing = f"its periodic decisions fail: {type(error).__name__}"
@@ -386,7 +391,7 @@ class Desk:
     @property
     def fault(self) -> str | None:
         """Reason why nothing can be booked; None if none is known."""
-        busy_s, why = self._busy_s, self._store.fault or self._failing
+        busy_s, why = self._busy_s, self._store.fault or self._misfit or self._failing
         if busy_s > WAIT_S:
             why = f"a request has not come to an end for {busy_s:.0f} s, as where the database hangs"
         return None if why is None else f"nothing can be booked ({why})"

@@ -46,6 +46,10 @@ def rest_name(duty: str) -> str:
     return uuid.uuid5(uuid.NAMESPACE_OID, duty).hex
 
 
+class Misfit(CityloopError):
+    """Stored bookings do not fit the settings, as where a vehicle with riders was taken out."""
+
+
 class Roster:
     """A site at work.
 
@@ -174,9 +178,9 @@ class Roster:
             if self.is_past(key):
                 continue
             if vehicle not in self.rows_of:
-                raise CityloopError(f"vehicle {vehicle!r} has riders and is no longer in the settings: put it back")
+                raise Misfit(f"vehicle {vehicle!r} has riders and is no longer in the settings: put it back")
             if not day or day in days:
-                raise CityloopError(
+                raise Misfit(
                     f"vehicle {vehicle!r} has riders, and other hours than when they were promised it: put its begins "
                     "and ends back until they are there"
                 )

@@ -24,7 +24,7 @@ from serving.booking.desk import Desk
 from serving.booking.store import CHECK_BYTES, BookingStore, StoreUnusable
 from serving.booking.tables import TABLES
 from tests.serving.booking.databases import of_sqlite
-from tests.serving.booking.desks import Client, desk, reassigned, refusal, settings_of, three_zones
+from tests.serving.booking.desks import VEHICLES, Client, desk, reassigned, refusal, settings_of, three_zones
 
 pytestmark = of_sqlite
 
@@ -342,3 +342,22 @@ def test_a_database_that_goes_away_while_a_desk_opens_is_one_sentence(
     monkeypatch.setattr(BookingStore, "load", load)
     with pytest.raises(CityloopError, match=r"cannot be used \(the server is away\): give"):
         Desk(three_zones(), settings_of(tmp_path))
+
+
+def test_what_another_process_booked_from_a_vehicle_that_is_gone_is_the_services_fault(tmp_path: Path) -> None:
+    """Of two processes in an update that takes a vehicle out, the old one books it once more: clients were told 422."""
+    with desk(tmp_path) as old, desk(tmp_path, vehicles=VEHICLES[1:]) as new:
+        client = Client(old)
+        booked = client.book(0.0, "0", "1").json()
+        assert booked["vehicle"] == "red"
+        client.turn_to(new)
+        client.sent = 100
+        told = "vehicle 'red' has riders and is no longer in the settings: put it back"
+        for answer in (client.book(1.0, "5", "4"), client.get("vehicles"), client.get(f"bookings/{booked['id']}")):
+            assert (answer.status_code, answer.json()["error"]["mend"]) == (503, told)
+        assert new.fault == f"nothing can be booked ({told})"
+        client.turn_to(old)
+        assert client.cancel(booked["id"], 2.0).json()["state"] == "cancelled"
+        client.turn_to(new)
+        assert client.book(3.0, "5", "4").json()["vehicle"] == "blue"
+        assert new.fault is None
