@@ -7,7 +7,6 @@ under it, and are called ``LAW@CONDITION`` then.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,11 +18,11 @@ from agents.baselines.dampers_shared import Law, Numbers
 from agents.dampers_play import play
 from agents.shipped import speaks_of
 from envs.core.errors import CityloopError
-from envs.core.machine.files import write_json
 from envs.core.world import Controller
 from envs.dampers.assembly import is_stable, load_site
 from envs.dampers.block import Block
 from envs.dampers.scenarios import Conditions, DampersScenario
+from training.tuning.kept import check_kept, keep
 
 LOGGER = logging.getLogger(__name__)
 
@@ -133,8 +132,10 @@ def tune(
         A row per condition and law: ``law``, ``condition``, ``j`` (median of the headline indicator), ``parameters``.
 
     Raises:
-        CityloopError: if a law or a condition is unknown, or another building of the same name ships.
+        CityloopError: if a law or a condition is unknown, another building of the same name ships, or the file cannot
+            be written.
     """
+    check_kept(TUNED)
     for given, known, what in ((laws, TUNABLE, "law"), (conditions, CONDITIONS, "condition")):
         unknown = next((name for name in given if name not in known), None)
         if unknown is not None:
@@ -157,13 +158,7 @@ def tune(
         for kind in kinds:
             before = [tuned(tuner.site, kind.name, each) for each in sorted({"", condition})]
             numbers, reached = search(tuner, kind, [numbers for numbers in before if numbers])
-            _keep(f"{scenario.name}@{condition}" if condition else scenario.name, kind.name, numbers)
+            keep(TUNED, f"{scenario.name}@{condition}" if condition else scenario.name, kind.name, numbers)
             rows.append({"law": kind.name, "condition": condition, "j": reached, "parameters": dict(numbers)})
             on_progress(len(rows), total)
     return rows
-
-
-def _keep(place: str, law: str, numbers: Numbers) -> None:
-    content: dict[str, Any] = json.loads(TUNED.read_text())
-    content.setdefault(place, {})[law] = dict(numbers)
-    write_json(TUNED, content)

@@ -18,10 +18,10 @@ from agents.baselines.drainage import TUNED, Hold, LevelLaw, LevelPI
 from agents.shipped import speaks_of
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
-from envs.core.machine.files import read_json, write_json
 from envs.core.world import Controller
 from envs.drainage.reward import EVENT_M3, EVENT_SHARE
 from envs.drainage.scenarios import DrainageScenario
+from training.tuning.kept import check_kept, keep
 
 LOGGER = logging.getLogger(__name__)
 
@@ -132,8 +132,10 @@ def tune(
         A row per law: ``law``, ``share`` (mean overflow relative to each storm's size), ``parameters``.
 
     Raises:
-        CityloopError: if a law is unknown, the scenario is for tests alone, or another network of the same name ships.
+        CityloopError: if a law is unknown, the scenario is for tests alone, another network of the same name ships, or
+            the file cannot be written.
     """
+    check_kept(TUNED)
     unknown = next((law for law in laws if law not in LAWS), None)
     if unknown is not None:
         raise CityloopError(f"law {unknown!r} is unknown: choose {', '.join(LAWS)}")
@@ -149,9 +151,7 @@ def tune(
             numbers, score = search(storms, law)
             if not score:
                 LOGGER.warning("%s: under %s nothing overflows, so nothing was tuned", scenario.ref, law)
-            content = read_json(TUNED) if TUNED.is_file() else {}
-            content.setdefault(scenario.name, {})[law] = dict(numbers)
-            write_json(TUNED, content)
+            keep(TUNED, scenario.name, law, numbers)
             rows.append({"law": law, "share": score, "parameters": dict(numbers)})
             on_progress(len(rows), len(names))
     return rows
