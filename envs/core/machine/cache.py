@@ -55,7 +55,8 @@ def _home(name: str) -> str:
 
 def can_be_made(folder: Path) -> bool:
     """Whether this user may write in a folder, or create it if it does not exist."""
-    there = next((one for one in (folder, *folder.parents) if one.exists()), folder)
+    # `Path.exists` raises where a home is closed to its user, as systemd's ProtectHome leaves it.
+    there = next((one for one in (folder, *folder.parents) if os.path.exists(one)), folder)
     return folder.is_absolute() and there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 

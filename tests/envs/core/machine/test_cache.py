@@ -84,3 +84,17 @@ def test_caches_lie_where_the_user_says_or_can_write(nowhere, monkeypatch):
     monkeypatch.setattr(cache.os, "access", lambda path, mode: True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(nowhere))
     assert cache.cache_folder() == nowhere / "cityloop"
+
+
+def test_a_home_that_is_closed_to_its_user_is_none(nowhere, monkeypatch):
+    """As systemd's ProtectHome leaves it: whatever is asked of a place below is refused, which ended in a trace."""
+    real = os.stat
+
+    def stat(path, *args, **more):
+        if os.fspath(path).startswith("/proc/cache"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, *args, **more)
+
+    monkeypatch.setattr(os, "stat", stat)
+    cache.find_caches()
+    assert {folder.parent.parent for folder in named()} == {nowhere}
