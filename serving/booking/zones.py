@@ -17,7 +17,7 @@ from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.world import Commands
-from serving.core.refusals import Refused
+from serving.core.refusals import Conflict, Refused
 from serving.tick.sites import SiteService
 
 LOGGER = logging.getLogger("cityloop.serving")
@@ -41,13 +41,14 @@ class Zones:
         self._service = service
         self._command = get_system(service.site.system).command
         self._fault: str | None = None
-        self._last, self._put_back = -1, 0
+        self._last, self._anew = -1, 0
 
     def ask(self, day: str, time_s: float, tick: int, readings: Readings) -> Commands | None:
         """Present commands of zones, ``(N, 2)``; None: the deciding controller has none.
 
         Args:
-            day: of the service; controllers begin anew with each, and when the clock is put back.
+            day: of the service; controllers begin anew with each, when the clock is put back, and when another sender's
+                tick ended the episode.
             time_s: seconds since it began.
             tick: number of the decision.
             readings: see `envs.transit.readings`.
@@ -56,12 +57,18 @@ class Zones:
             Unasked: if it cannot be asked.
         """
         plain = get_system(self._service.site.system).readings.to_json(readings)
-        self._put_back += tick < self._last
+        self._anew += tick < self._last
         self._last = tick
-        episode = f"{day} again {self._put_back}" if self._put_back else day
-        body = orjson.dumps({"tick": tick, "time_s": time_s, "episode": episode, "readings": plain})
+        asked = {"tick": tick, "time_s": time_s, "readings": plain}
         try:
-            answer = self._act(body)
+            try:
+                answer = self._act(self._body(day, asked))
+            except Conflict as error:  # refused under this name until tomorrow, however often it is asked
+                LOGGER.warning(
+                    "bookings at %s: ticks come from another sender, too (%s)", self._service.site.name, error
+                )
+                self._anew += 1
+                answer = self._act(self._body(day, asked))
         except (CityloopError, Refused) as error:
             if self._fault != str(error):
                 LOGGER.warning("bookings at %s: zones cannot be asked (%s)", self._service.site.name, error)
@@ -70,6 +77,10 @@ class Zones:
         self._fault = None
         wanted = [answer["commands"][zone].get(self._command) for zone in self._service.site.agents]
         return None if None in wanted else np.array(wanted)
+
+    def _body(self, day: str, asked: Mapping[str, Any]) -> bytes:
+        """A tick in the episode that is under way."""
+        return orjson.dumps({"episode": f"{day} again {self._anew}" if self._anew else day, **asked})
 
     def _act(self, body: bytes) -> Mapping[str, Any]:
         """Ask in the event loop, for which this thread decides a request; where there is none, without."""

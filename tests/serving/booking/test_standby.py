@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 import sqlalchemy as sql
 
@@ -23,6 +24,7 @@ from serving.charge.settings import SiteConfig
 from serving.checks import CheckSettings, InputChecks
 from serving.config import ServiceConfig
 from serving.core.events import Decision
+from serving.core.wire import example_tick
 from serving.tick.sites import SiteService
 from tests.envs.transit.own import write
 from tests.envs.transit.small import three_zones
@@ -157,6 +159,20 @@ def test_a_breakdown_is_reported_and_takes_nobody_out_of_charge(tmp_path: Path) 
     assert before.findings == ()
     assert after.findings == ("readings contradict each other: vehicles come and go as no shift does",)
     assert after.fallback_reason is None
+
+
+@pytest.mark.parametrize("named", [{}, {"episode": "mine"}, {"episode": START.date().isoformat()}])
+def test_a_stray_tick_of_another_sender_does_not_end_the_asking_of_zones(tmp_path: Path, named: dict[str, str]) -> None:
+    """As of somebody who tries the example that the site's description gives."""
+    told = Told()
+    with street(tmp_path, told=told) as client:
+        look(client, 0.0)
+        service = client.gateway.desks["street"].zones._service
+        service.act(orjson.dumps({**example_tick(service.site), "tick": 10**9, **named}), "curl")
+        for minute in (1, 2, 3):
+            look(client, 60.0 * minute)
+    assert [tick.who for tick in told.decisions] == [WHO, "curl", WHO, WHO, WHO]
+    assert len({tick.episode for tick in told.decisions[2:]}) == 1, "one new episode, and no more"
 
 
 def test_refusals_are_demand_too(tmp_path: Path) -> None:
