@@ -152,10 +152,13 @@ def serve(
             while _next(signals, handle.check) == signal.SIGHUP:
                 before = handle.refs
                 try:
-                    handle.roll(config if again is None else again())
+                    with _broken_off(signals):
+                        handle.roll(config if again is None else again())
                     _tell(f"every process is new{_differing(before, handle.refs)}", style)
                 except (CityloopError, RuntimeError) as error:  # no plant loses its service to an update that fails
                     LOGGER.error("not every process is new, the old ones go on: %s", error)  # noqa: TRY400
+                except KeyboardInterrupt:
+                    break
         _tell("stopped", style)
     return None
 
@@ -242,15 +245,40 @@ def _listen(signals: SimpleQueue[int]) -> None:
         signal.signal(number, lambda number, _: signals.put(number))
 
 
+@contextmanager
+def _broken_off(signals: SimpleQueue[int]) -> Iterator[None]:
+    """Within this context Ctrl-C and SIGTERM break off an update, which may take minutes.
+
+    Raises:
+        KeyboardInterrupt: if one of them did.
+    """
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        _listen(signals)  # another does not disturb the cleaning up
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        _listen(signals)
+
+
 def _next(signals: SimpleQueue[int], check: Callable[[], None]) -> int:
-    """The next signal. A wait without end may sleep through one that reached another thread; its handler runs here.
+    """The next signal; of several that wait, the one that ends the service, else one update does for all.
+
+    A wait without end may sleep through a signal that reached another thread; its handler runs here.
 
     Raises:
         CityloopError: as ``check`` does: a service that is gone ends, so that its supervisor starts it anew.
     """
     while True:
         with suppress(Empty):
-            return signals.get(timeout=AWAKE_S)
+            number = signals.get(timeout=AWAKE_S)
+            while number == signal.SIGHUP and not signals.empty():
+                number = signals.get()
+            return number
         check()
 
 

@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from http.client import HTTPConnection
 from pathlib import Path
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,7 +33,7 @@ from serving.cluster.processes import alive, title
 from serving.config import ServiceConfig
 from serving.forms import RoleChange
 from serving.operations import change_roles
-from serving.run import serve
+from serving.run import _next, serve
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import LOOPBACK, STOP_S, Running, listeners
 from tests.serving.running import running as started_service
@@ -284,6 +285,45 @@ def test_a_reload_that_is_asked_for_while_it_starts_comes_afterwards(monkeypatch
     finally:
         signal.signal(signal.SIGHUP, before)
     assert rolled == ["intersections/cologne1"], "by the configuration of now"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_breaks_off_an_update_and_goes_before_those_that_wait(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A supervisor kills a service that has not stopped after a minute or two, which several updates may take."""
+    told: list[str] = []
+
+    def roll(_: ServiceConfig) -> None:
+        told.append("begun")
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(number)
+        told.append("ended")
+
+    def close() -> None:
+        signal.raise_signal(number)  # a second one, as of somebody who is impatient
+        told.append("closed")
+
+    @contextmanager
+    def start(*_: object) -> Iterator[Any]:
+        yield SimpleNamespace(roll=roll, refs=[], check=lambda: signal.raise_signal(signal.SIGHUP))
+        close()
+
+    monkeypatch.setattr("serving.run._start", start)
+    monkeypatch.setattr("serving.run.announce", lambda *_: None)
+    serve(config(port=free_ports(1)[0]))
+    assert told == ["begun", "closed"]
+
+
+def test_signals_that_wait_are_one_update_or_a_stop() -> None:
+    waiting = SimpleQueue[int]()
+    for number in (signal.SIGHUP, signal.SIGHUP):
+        waiting.put(number)
+    assert _next(waiting, lambda: None) == signal.SIGHUP
+    assert waiting.empty()
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        waiting.put(number)
+    assert _next(waiting, lambda: None) == signal.SIGTERM
 
 
 def test_a_look_at_what_will_be_served_heeds_what_was_saved_and_writes_nothing(tmp_path: Path) -> None:
