@@ -27,6 +27,9 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 
 _DOCS_STYLE = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
+HEAD_ALONE = "cityloop.head"
+"""Key of a request's scope that is there where only the head of the answer is asked for."""
+
 HEADERS = {
     "content-security-policy": (
         f"default-src 'self'; style-src 'self' 'sha256-{_DOCS_STYLE}'; object-src 'none'; base-uri 'none'; "
@@ -83,6 +86,8 @@ class Door:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET", HEAD_ALONE: True}  # the server leaves the body away
 
         async def send_on(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):

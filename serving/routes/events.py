@@ -9,6 +9,7 @@ from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from serving.access.door import HEAD_ALONE
 from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
 from serving.gateway import Gateway
@@ -37,10 +38,18 @@ class EventResponse(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until the client leaves, or its key ends."""
+        if scope.get(HEAD_ALONE):  # the proxy would send other requests after one that never ends
+            self.body_iterator = _none()
         try:
             await super().__call__(scope, receive, send)
         finally:
             self._subscription.close()
+
+
+async def _none() -> AsyncIterator[bytes]:
+    """No lines."""
+    for line in list[bytes]():
+        yield line
 
 
 async def _lines(subscription: Events) -> AsyncIterator[bytes]:

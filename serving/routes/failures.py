@@ -57,5 +57,5 @@ def add_refusals(app: FastAPI, authenticate: Callable[[Mapping[str, str]], Any])
 def _methods(request: Request) -> str:
     """All methods of an address, as RFC 9110 requires for every 405; a route knows its own alone."""
     routes = (route for route in request.app.routes if isinstance(route, Route))
-    found = [route.methods or set() for route in routes if route.matches(request.scope)[0] is not Match.NONE]
-    return ", ".join(sorted(set().union(*found)))
+    found = set[str]().union(*(r.methods or () for r in routes if r.matches(request.scope)[0] is not Match.NONE))
+    return ", ".join(sorted(found | ({"HEAD"} if "GET" in found else set())))

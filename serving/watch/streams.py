@@ -209,7 +209,8 @@ class Streams:
             if number is None:
                 number = begins
                 if era is not None:
-                    first.append(_frame(None, "gap", {"reason": "not this service's: it was started again since"}))
+                    reason = "that event is of another stream, or the service was started again since"
+                    first.append(_frame(None, "gap", {"reason": reason}))
                 first += [_frame(None, "alarm", _content(alarm)) for alarm in ringing]
                 first += self._last_of(wanted, last, number) if last else []
             one = Subscription(self, name, wanted, allowed, number, first)

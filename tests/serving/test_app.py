@@ -231,9 +231,17 @@ def test_unknown_addresses_name_what_there_is(
 
 
 def test_a_method_that_an_address_lacks_names_those_that_it_has(client: TestClient) -> None:
-    assert client.put("/v1/systems").headers["allow"] == "GET"
+    assert client.put("/v1/systems").headers["allow"] == "GET, HEAD"
     answer = client.get("/v1/intersections/grid2x2/overrides/J1")
     assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, PUT"), "those of all its routes"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/systems", "/docs", "/openapi.json", "/v1/nothing", ACT])
+def test_a_head_is_that_of_the_whole_answer(client: TestClient, path: str) -> None:
+    """As monitors of web services ask for it; most addresses refused."""
+    head, whole = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    assert head.headers.items() == whole.headers.items()
 
 
 def test_a_body_in_an_encoding_is_refused_by_its_name(client: TestClient) -> None:

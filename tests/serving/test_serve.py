@@ -101,6 +101,10 @@ def test_refusals_come_through_the_proxy(running: Running) -> None:
     assert "Cityloop" in httpx.get(f"{running.url}/docs").text
     unknown = httpx.request("BREW", f"{running.url}/docs")
     assert (unknown.status_code, unknown.json()["error"]["field"]) == (405, "method")
+    for path in ("/readyz", "/v1/events"):
+        head = httpx.head(running.url + path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert httpx.get(f"{running.url}/healthz").status_code == 200, "it does not wait behind a stream"
     routes = httpx.get(f"{running.url}/-/routes")  # of Ray Serve's own, which asked for no key
     assert (routes.status_code, routes.json()["error"]["field"]) == (404, "address")
     with closing(HTTPConnection(running.url.removeprefix("http://"))) as whole:

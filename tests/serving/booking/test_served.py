@@ -71,7 +71,7 @@ def test_it_is_documented(http: TestClient) -> None:
 def test_an_address_tells_all_that_it_may_be_asked_with(http: TestClient) -> None:
     """As every other; those of booking were not among the app's own routes."""
     answer = http.put("/v1/transit/mine/bookings/x")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, HEAD")
 
 
 def test_who_stands_in_front_of_processes_describes_their_booking() -> None:
