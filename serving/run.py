@@ -155,8 +155,12 @@ def serve(
                     with _broken_off(signals):
                         handle.roll(config if again is None else again())
                     _tell(f"every process is new{_differing(before, handle.refs)}", style)
-                except (CityloopError, RuntimeError) as error:  # no plant loses its service to an update that fails
-                    LOGGER.error("not every process is new, the old ones go on: %s", error)  # noqa: TRY400
+                except Exception as error:  # no plant loses its service to an update that fails
+                    foreseen = isinstance(error, CityloopError | RuntimeError)
+                    why = error if foreseen else f"{type(error).__name__}: {error}"
+                    LOGGER.error(  # noqa: TRY400
+                        "not every process is new, the old ones go on: %s", why, exc_info=None if foreseen else error
+                    )
                 except KeyboardInterrupt:
                     break
         _tell("stopped", style)

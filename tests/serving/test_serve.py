@@ -319,6 +319,34 @@ def test_a_stop_breaks_off_an_update_and_goes_before_those_that_wait(
     assert told == ["begun", "closed"]
 
 
+@pytest.mark.parametrize("error", [CityloopError("no such site"), OSError(5, "the disk is ill"), ValueError("odd")])
+def test_an_update_that_fails_ends_no_service(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the reading of a site's files may raise."""
+    told: list[str] = []
+
+    def roll(_: ServiceConfig) -> None:
+        told.append("begun")
+        raise error
+
+    def check() -> None:
+        told.append("goes on")
+        signal.raise_signal(signal.SIGTERM)
+
+    def start(*_: object) -> Any:
+        signal.raise_signal(signal.SIGHUP)
+        return nullcontext(SimpleNamespace(roll=roll, refs=[], check=check))
+
+    monkeypatch.setattr("serving.run._start", start)
+    monkeypatch.setattr("serving.run.announce", lambda *_: None)
+    monkeypatch.setattr("serving.run.configure", lambda *_: None)  # the log is looked at here
+    serve(config(port=free_ports(1)[0]))
+    assert told == ["begun", "goes on"]
+    assert "the old ones go on: " in caplog.text
+    assert str(error) in caplog.text
+
+
 def test_signals_that_wait_are_one_update_or_a_stop() -> None:
     waiting = SimpleQueue[int]()
     for number in (signal.SIGHUP, signal.SIGHUP):
