@@ -195,16 +195,17 @@ class Receiver:
         self._thread.start()
 
     def _read(self) -> None:
-        while line := self._socket.recv(MAX_RECORD):
-            say(line.decode(errors="replace"), self._out)
+        with self._socket:
+            while line := self._socket.recv(MAX_RECORD):
+                say(line.decode(errors="replace"), self._out)
 
     def close(self) -> None:
-        """Print all received records, and end. May be called twice."""
-        if self._thread.is_alive():
-            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
-                last.sendto(b"", str(self.path))
-            self._thread.join(1.0)
-        self._socket.close()
+        """Print all received records, and end. A slow reader of them holds up nobody: the thread goes on printing, and
+        closes the socket behind the last. May be called twice.
+        """
+        with suppress(OSError):  # the thread has closed it
+            self._socket.shutdown(socket.SHUT_RD)  # a last message would wait for room among the records
+        self._thread.join(1.0)
         self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> Receiver:

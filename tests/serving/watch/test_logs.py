@@ -137,6 +137,46 @@ def test_lines_are_printed_again_once_a_full_disk_has_room(tmp_path: Path) -> No
     assert [line.rsplit(" ", 1)[1] for line in out.getvalue().splitlines()] == ["here"]
 
 
+class Paused(io.StringIO):
+    """A log's terminal, whose reader has stopped it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written, self.go_on = threading.Event(), threading.Event()
+
+    def write(self, text: str) -> int:
+        self.written.set()
+        assert self.go_on.wait(60)
+        return super().write(text)
+
+
+def test_a_reader_who_stops_holds_up_no_end_and_reads_all_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traces: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", traces.append)
+    out, before = Paused(), set(threading.enumerate())
+    receiver = Receiver(tmp_path / "s", out)
+    (printing,) = set(threading.enumerate()) - before
+    sender = Sender(tmp_path / "s")
+    sender.setFormatter(formatter("text"))
+    sent = 0
+    while not sender._lost:  # until there is no room for another
+        sender.emit(record("told %d", sent))
+        sent += 1
+        assert out.written.wait(60)
+    sender.close()
+    ending = threading.Thread(target=receiver.close, daemon=True)
+    ending.start()
+    ending.join(30)
+    held_up = ending.is_alive()
+    out.go_on.set()
+    printing.join(30)
+    assert (held_up, printing.is_alive(), traces) == (False, False, [])
+    assert [line.rsplit(" ", 1)[1] for line in out.getvalue().splitlines()] == [str(k) for k in range(sent - 1)]
+    receiver.close()
+
+
 def test_a_log_that_was_emptied_begins_anew(tmp_path: Path) -> None:
     """As `logrotate` does with `copytruncate`, where a shell's `>` has opened it."""
     path = tmp_path / "log"
