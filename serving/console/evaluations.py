@@ -77,29 +77,31 @@ def beside(folder: Path, first: tuple[str, str], second: tuple[str, str]) -> dic
         NotServed: if there is no such evaluation or controller.
         Unprocessable: if they are of different scenarios or indicators, or share no seed.
     """
-    (one, mine), (other, theirs) = (_rows(folder, *each) for each in (first, second))
+    (one, mine), (other, theirs) = (_values(folder, *each) for each in (first, second))
     for key in ("hash", "split", "kpi"):
         if one[key] != other[key]:
             raise Unprocessable(key, f"{one[key]} and {other[key]}", "choose two evaluations of the same scenario")
-    kpi = one["kpi"]
-    seeds = [seed for seed in mine if seed in theirs and None not in (mine[seed][kpi], theirs[seed][kpi])]
+    seeds = [seed for seed in mine if seed in theirs]
     if not seeds:
         raise Unprocessable("seeds", None, "these two have met none in common: evaluate both on the same")
-    a, b = ([rows[seed][kpi] for seed in seeds] for rows in (mine, theirs))
+    a, b = ([values[seed] for seed in seeds] for values in (mine, theirs))
     told = {name: asdict(summarise(each)) | {"values": each} for name, each in (("first", a), ("second", b))}
-    return {"kpi": kpi, "seeds": seeds, **told, "paired": asdict(compare(a, b))}
+    return {"kpi": one["kpi"], "seeds": seeds, **told, "paired": asdict(compare(a, b))}
 
 
-def _rows(folder: Path, name: str, controller: str) -> tuple[dict[str, Any], dict[int, dict[str, float]]]:
-    """An evaluation, and a controller's rows in it by seed."""
+def _values(folder: Path, name: str, controller: str) -> tuple[dict[str, Any], dict[int, float]]:
+    """An evaluation, and by seed what a controller reached in it."""
     path = next((p for p in _results(folder) if p.parent.relative_to(folder).as_posix() == name), None)
     if path is None:
         raise NotServed("evaluation", name, [])
     try:
         content = orjson.loads(path.read_bytes())
-        rows = {one: {row["seed"]: row for row in found["rows"]} for one, found in content["controllers"].items()}
+        about = {key: content[key] for key in ("scenario", "hash", "split", "kpi")}
+        rows = {one: found["rows"] for one, found in content["controllers"].items()}
+        values = {row["seed"]: row[about["kpi"]] for row in rows.get(controller, ())}
+        reached = {seed: float(value) for seed, value in values.items() if value is not None}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # half written, or not ours
         raise NotServed("evaluation", name, []) from None
     if controller not in rows:
         raise NotServed("controller", controller, list(rows))
-    return content, rows[controller]
+    return about, reached

@@ -249,7 +249,15 @@ def test_two_controllers_are_compared_on_the_seeds_that_both_have_met(tmp_path: 
 def test_what_cannot_be_compared_is_refused_in_words(tmp_path: Path) -> None:
     evaluation(tmp_path, "one", {"policy": [1.0], "dead": [None]})
     evaluation(tmp_path, "two", {"fixed": [2.0]}, "cd")
-    for name, text in (("half", "{"), ("foreign", '{"controllers": {"fixed": {}}}')):
+    rows = '{"controllers": {"fixed": {"rows": [{"seed": 0, "delay_s": 1.0}]}}'
+    about = ', "scenario": "intersections/x", "hash": "ab", "split": "test"'
+    for name, text in (
+        ("half", "{"),
+        ("foreign", '{"controllers": {"fixed": {}}}'),
+        ("nameless", rows + "}"),
+        ("aimless", rows + about + ', "kpi": "wait_s"}'),
+        ("wordy", rows.replace("1.0", '"long"') + about + ', "kpi": "delay_s"}'),
+    ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "evaluation.json").write_text(text)
     for second, refusal, field in (
@@ -258,6 +266,9 @@ def test_what_cannot_be_compared_is_refused_in_words(tmp_path: Path) -> None:
         (("one", "nobody"), NotServed, "controller"),
         (("half", "fixed"), NotServed, "evaluation"),
         (("foreign", "fixed"), NotServed, "evaluation"),
+        (("nameless", "fixed"), NotServed, "evaluation"),
+        (("aimless", "fixed"), NotServed, "evaluation"),
+        (("wordy", "fixed"), NotServed, "evaluation"),
         (("../one", "policy"), NotServed, "evaluation"),
     ):
         with pytest.raises(refusal) as caught:
