@@ -8,7 +8,9 @@ from typing import Any
 
 import orjson
 
+from envs.core.registry import SYSTEMS, get_system
 from envs.core.statistics import compare, summarise
+from envs.core.system import System
 from serving.core.refusals import NotServed, Unprocessable
 
 RESULT = "evaluation.json"
@@ -75,7 +77,7 @@ def beside(folder: Path, first: tuple[str, str], second: tuple[str, str]) -> dic
 
     Raises:
         NotServed: if there is no such evaluation or controller.
-        Unprocessable: if they are of different scenarios or indicators, or share no seed.
+        Unprocessable: if they are of different scenarios or indicators, or share no seed that counts.
     """
     (one, mine), (other, theirs) = (_values(folder, *each) for each in (first, second))
     for key in ("hash", "split", "kpi"):
@@ -83,14 +85,26 @@ def beside(folder: Path, first: tuple[str, str], second: tuple[str, str]) -> dic
             raise Unprocessable(key, f"{one[key]} and {other[key]}", "choose two evaluations of the same scenario")
     seeds = [seed for seed in mine if seed in theirs]
     if not seeds:
-        raise Unprocessable("seeds", None, "these two have met none in common: evaluate both on the same")
+        raise Unprocessable("seeds", None, "these two have met none in common that counts: evaluate both on the same")
     a, b = ([values[seed] for seed in seeds] for values in (mine, theirs))
     told = {name: asdict(summarise(each)) | {"values": each} for name, each in (("first", a), ("second", b))}
-    return {"kpi": one["kpi"], "seeds": seeds, **told, "paired": asdict(compare(a, b))}
+    return {"kpi": one["kpi"], "seeds": seeds, **told, "paired": asdict(compare(a, b, _negligible(one)))}
+
+
+def _negligible(about: dict[str, Any]) -> float:
+    """Least value that counts in a ratio, as where the two are evaluated."""
+    system = _system(about)
+    return system.negligible if system is not None and system.kpi == about["kpi"] else 0.0
+
+
+def _system(about: dict[str, Any]) -> System | None:
+    """The system of an evaluation; None if it is none of ours."""
+    name = about["scenario"].partition("/")[0]
+    return get_system(name) if name in SYSTEMS else None
 
 
 def _values(folder: Path, name: str, controller: str) -> tuple[dict[str, Any], dict[int, float]]:
-    """An evaluation, and by seed what a controller reached in it."""
+    """An evaluation, and by seed what a controller reached in it; seeds on which that means nothing are left out."""
     path = next((p for p in _results(folder) if p.parent.relative_to(folder).as_posix() == name), None)
     if path is None:
         raise NotServed("evaluation", name, [])
@@ -98,7 +112,9 @@ def _values(folder: Path, name: str, controller: str) -> tuple[dict[str, Any], d
         content = orjson.loads(path.read_bytes())
         about = {key: content[key] for key in ("scenario", "hash", "split", "kpi")}
         rows = {one: found["rows"] for one, found in content["controllers"].items()}
-        values = {row["seed"]: row[about["kpi"]] for row in rows.get(controller, ())}
+        system = _system(about)
+        void = system.failure if system is not None and system.failure_voids else None
+        values = {row["seed"]: row[about["kpi"]] for row in rows.get(controller, ()) if row.get(void) != 1}
         reached = {seed: float(value) for seed, value in values.items() if value is not None}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # half written, or not ours
         raise NotServed("evaluation", name, []) from None

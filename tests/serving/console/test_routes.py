@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import re
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 import serving.console
+from envs.core.registry import get_system
 from envs.core.scene import Scene
+from envs.core.statistics import compare
 from serving.app import create_app
 from serving.build import Plan
 from serving.config import ServiceConfig
@@ -244,6 +247,22 @@ def test_two_controllers_are_compared_on_the_seeds_that_both_have_met(tmp_path: 
     assert found["first"] == {"median": 2.0, "mean": 2.0, "p90": 2.8, "worst": 3.0, "values": [1.0, 2.0, 3.0]}
     assert (found["paired"]["difference"], found["paired"]["wins"]) == (-1.0, 3)
     assert found["paired"]["low"] <= -1.0 <= found["paired"]["high"] < 0
+
+
+def test_a_comparison_is_that_of_the_evaluation(tmp_path: Path) -> None:
+    """A puddle beside a dry street is no failure, and an episode that is void counts for neither of the two."""
+    spills = {"fixed": [(4.0, 0.0), (100.0, 0.0), (900.0, 0.0)], "policy": [(0.0, 0.0), (90.0, 0.0), (0.0, 1.0)]}
+    controllers = {
+        name: {"rows": [{"seed": k, "controllable_m3": m3, "invalid": void} for k, (m3, void) in enumerate(reached)]}
+        for name, reached in spills.items()
+    }
+    content = {"scenario": "drainage/estuary", "hash": "ab", "split": "test", "kpi": "controllable_m3"}
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "evaluation.json").write_bytes(orjson.dumps(content | {"controllers": controllers}))
+    found = beside(tmp_path, ("one", "fixed"), ("one", "policy"))
+    assert (found["seeds"], found["second"]["values"]) == ([0, 1], [0.0, 90.0])
+    assert found["paired"] == asdict(compare([4.0, 100.0], [0.0, 90.0], get_system("drainage").negligible))
+    assert found["paired"]["ratio"] == pytest.approx((1.0 + 100 / 90) / 2)
 
 
 def test_what_cannot_be_compared_is_refused_in_words(tmp_path: Path) -> None:
