@@ -111,6 +111,12 @@ def play(loop: ControlLoop, controller: Controller, task: EpisodeTask, check: Ca
         step = loop.step(None if program else controller.act(dict(loop.readings), loop.observation))
         reward += float(step.reward.mean())
         interventions += len(step.interventions)
+        if not np.isfinite(reward):
+            wrong = [name for name, values in step.terms.items() if not np.isfinite(values).all()]
+            raise CityloopError(
+                f"{loop.scenario.ref}: the reward is {reward} at {times[-1]:g} s, with which nothing compares: let its "
+                f"terms be finite ({', '.join(wrong) or 'their sum'} is not)"
+            )
     for name, value in step.kpis.items():
         if not np.isfinite(value):
             raise CityloopError(

@@ -129,6 +129,15 @@ def test_an_indicator_that_is_no_number_is_refused_by_name(monkeypatch, value):
             play(loop, controller, EpisodeTask("fixed", loop.scenario.seeds.test.first), lambda: None)
 
 
+def test_a_reward_that_is_no_number_is_refused_by_name():
+    """Such weights are taken, and a whole evaluation would be lost as its JSON is written."""
+    with closing(make_loop("drainage/estuary", weights__overflow=1e308)) as loop:
+        controller = make_controller("static", loop.site)
+        said = pytest.raises(CityloopError, match=r"^drainage/estuary: the reward is -inf at \d+ s, .*overflow is not")
+        with said, np.errstate(over="ignore"):
+            play(loop, controller, EpisodeTask("static", 0), lambda: None)
+
+
 def test_a_worker_that_dies_is_noticed(scenario, monkeypatch):
     def murder(done, _):
         if done == 1:
