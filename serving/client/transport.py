@@ -177,7 +177,7 @@ class AsyncHttpTransport:
         """See `AsyncTransport`."""
         try:
             answer = await self._http.post(self._url, content=body)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, RuntimeError) as error:  # the latter where the client, or its event loop, is closed
             raise Unreachable(str(error) or type(error).__name__) from None
         return Reply(answer.status_code, answer.content, answer.headers)
 
@@ -282,7 +282,7 @@ class AsyncSocketTransport:
                 reply = _reply(await self._socket.recv(), tick)
                 if reply is not None:
                     return reply
-        except (WebSocketException, OSError) as error:
+        except (WebSocketException, OSError, RuntimeError) as error:  # the last where its event loop is closed
             await self.close()
             raise Unreachable(str(error) or type(error).__name__) from None
 

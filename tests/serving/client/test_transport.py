@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,53 @@ class Echo(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
+
+
+class Kept(Echo):
+    """Keeps the connection."""
+
+    protocol_version = "HTTP/1.1"
+
+
+@pytest.fixture
+def kept() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Kept) as server:
+        server.daemon_threads = True
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that cuts the connection
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/act"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("kind", ["http", "ws"])
+def test_an_event_loop_that_is_closed_costs_a_connection(kind: str, kept: str, url: str) -> None:
+    """As where a plant calls `asyncio.run` at every tick: `decide` asks again, and never raises."""
+    transport = AsyncHttpTransport(kept, {}) if kind == "http" else AsyncSocketTransport(url, {})
+    body = b'{"tick": 7}'
+    assert orjson.loads(asyncio.run(transport.ask(body, 7)).content)["tick"] == 7
+
+    async def again() -> Reply:
+        with pytest.raises(Unreachable):
+            await transport.ask(body, 7)
+        try:
+            return await transport.ask(body, 7)
+        finally:
+            await transport.close()
+
+    assert orjson.loads(asyncio.run(again()).content)["tick"] == 7
+
+
+def test_a_client_that_was_closed_is_unreachable(kept: str) -> None:
+    transport = AsyncHttpTransport(kept, {})
+
+    async def closed() -> None:
+        await transport.close()
+        await transport.ask(b"1", 0)
+
+    with pytest.raises(Unreachable, match="closed"):
+        asyncio.run(closed())
 
 
 @pytest.fixture
