@@ -241,6 +241,16 @@ class AsyncSiteClient(Terms):
         except StopIteration as end:
             return end.value
 
+    async def report(self, tick: int, time_s: float, readings: Readings) -> dict[str, Any]:
+        """As `SiteClient.report`."""
+        try:
+            return await self.act(tick, time_s, readings)
+        except (Late, Unusable):
+            for other in self._others:
+                with suppress(Late, Unusable):
+                    return await other.act(tick, time_s, readings)
+            raise
+
     async def decide(self, tick: int, time_s: float, readings: Readings) -> Decided:
         """As `SiteClient.decide`."""
         started, why = self._clock(), None

@@ -7,6 +7,7 @@ import pytest
 from envs import CityloopError
 from envs.core.readings import Readings
 from envs.core.site import Site
+from serving.client import Late
 from serving.client.transport import Unreachable
 from tests.serving.client.script import BAD, KINDS, Both, good
 
@@ -51,15 +52,27 @@ def test_a_second_client_is_of_the_same_site_and_the_last(kind: str, site: Site,
         Both(kind, site, readings, [], also=Both(kind, site, readings, [], also=second.client).client)
 
 
-def test_where_the_first_service_is_down_the_second_describes_the_site_and_hears_of_programs(
+def test_where_the_first_service_is_down_the_second_describes_the_site(
     site: Site, readings: Readings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    second = Both("sync", site, readings, [(0.01, good(site))])
-    first = Both("sync", site, readings, [BAD["late"]], also=second.client)
+    second = Both("sync", site, readings)
+    first = Both("sync", site, readings, also=second.client)
     monkeypatch.setattr(second.client, "_info", lambda: {"site": "as the second says"})
     assert first.client.info() == {"site": "as the second says"}, "nobody listens at the first's address"
-    assert first.client.report(1, 5.0, readings)["tick"] == 1
+
+
+@KINDS
+def test_a_program_inside_the_plant_reports_to_the_second_service_where_the_first_is_down(
+    kind: str, site: Site, readings: Readings
+) -> None:
+    second = Both(kind, site, readings, [(0.01, good(site)), BAD["late"]])
+    first = Both(kind, site, readings, [BAD["late"]] * 2, also=second.client)
+    assert first.run("report", 1, 5.0, readings)["tick"] == 1
     assert len(second.script.bodies) == 1
+    with pytest.raises(Late):
+        first.run("report", 2, 10.0, readings)
+    assert first.run("report", 3, 15.0, readings)["tick"] == 3
+    assert len(second.script.bodies) == 2
 
 
 @KINDS
