@@ -156,10 +156,14 @@ def test_a_building_at_rest_rings_nothing_and_ends_no_alarm_of_a_deaf_monitor(mo
     assert monitor.watch(silent).deaf == "alarm"
 
 
-def test_readings_that_never_change_are_no_rest(monitor: StoreyMonitor) -> None:
+@pytest.mark.parametrize("lost", [[], [7]])
+def test_readings_that_never_change_are_no_rest(monitor: StoreyMonitor, lost: list[int]) -> None:
+    """Nor are they with a tick that did not arrive."""
     monitor.reset()
     rest = noise_of(monitor.config, np.random.default_rng(3))
     dead = Window(*(np.zeros_like(rows) for rows in (rest.accel_m_s2, rest.stroke_m, rest.force_n)))
+    for rows in (dead.accel_m_s2, dead.stroke_m, dead.force_n):
+        rows[:, lost] = np.nan
     reports = [monitor.watch(dead) for _ in range(3)]
     assert (reports[0].heard, reports[-1].deaf) == (False, "alarm")
     assert "no reading ever changes" in reports[-1].recommendation

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.monitors.gaps import fill_gaps
+from agents.monitors.gaps import fill_gaps, still
 from agents.monitors.storeys.config import StoreyConfig
 from agents.monitors.storeys.windows import Window
 
@@ -78,8 +78,8 @@ def estimate(config: StoreyConfig, window: Window) -> Estimate:
     normal = np.einsum("kbi,kbj->kij", jacobian.conj(), jacobian).real
     misfit = (np.abs(residual) ** 2).sum(axis=1) / (residual.shape[1] - 1)
     spread = np.sqrt(np.maximum(_variance(balance, normal, stiffness, damping) * np.maximum(misfit, 1.0), 1e-30))
-    missing, still = (_worst(config, window, how) for how in (_missing, _still))
-    return Estimate(stiffness, spread / stiffness, misfit, missing, still)
+    missing, dead = (_worst(config, window, how) for how in (_missing, still))
+    return Estimate(stiffness, spread / stiffness, misfit, missing, dead)
 
 
 def _balance(config: StoreyConfig, window: Window) -> _Balance:
@@ -164,7 +164,3 @@ def _worst(config: StoreyConfig, window: Window, how: Callable[[np.ndarray], np.
 
 def _missing(rows: np.ndarray) -> np.ndarray:
     return np.asarray(1.0 - np.isfinite(rows).mean(axis=1))
-
-
-def _still(rows: np.ndarray) -> np.ndarray:
-    return (rows == rows[:, :1]).all(axis=1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.monitors.gaps import still
 from agents.monitors.storeys.config import StoreyConfig
 from envs.core.errors import CityloopError
 
@@ -37,7 +38,7 @@ class Window:
     @property
     def constant(self) -> bool:
         """Whether no channel changes at all; sensors that work have noise, also at rest."""
-        return all((rows == rows[:, :1]).all() for rows in (self.accel_m_s2, self.stroke_m, self.force_n))
+        return all(still(rows).all() for rows in (self.accel_m_s2, self.stroke_m, self.force_n))
 
 
 def check_window(config: StoreyConfig, window: Window) -> Window:
