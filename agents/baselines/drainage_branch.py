@@ -117,6 +117,9 @@ class Branch:
             raise CityloopError("the process that looks ahead does not answer") from None
         except (OSError, EOFError):
             raise CityloopError("the process that looks ahead has ended") from None
+        except BaseException:  # Ctrl-C: its answer, or the rest of it, would be taken for that of the next question
+            self._process.kill()
+            raise
         if isinstance(answer, str):
             raise CityloopError(answer)
         return answer

@@ -1,6 +1,8 @@
 """Looking ahead is looking at SWMM: branches equal the plant, and the best of the plans is carried out."""
 
+import os
 import signal
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -107,6 +109,21 @@ def test_a_process_that_hangs_or_dies_is_noticed_and_leaves_nothing(played, monk
         branch.run([task])
     branch.close()
     assert branch._process.returncode == -signal.SIGKILL
+
+
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next(played):
+    """As where a cell of a notebook is interrupted, and run again."""
+    site, settings, rain, _ = played
+    branch = Branch(site)
+    branch.run([Run(None, None, settings[:2], rain[:2])])
+    branch._process.send_signal(signal.SIGSTOP)
+    threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        branch.run([Run(None, None, settings[:60], rain[:60])])
+    branch._process.send_signal(signal.SIGCONT)
+    with pytest.raises(CityloopError, match="the process that looks ahead has ended"):
+        branch.run([Run(None, None, settings[:2], rain[:2])])
+    branch.close()
 
 
 def test_a_process_never_hears_of_ctrl_c_from_its_first_moment_on(played):
