@@ -65,14 +65,20 @@ class Repeats:
     def asking(self, body: bytes, tick: Tick) -> Iterator[Question]:
         """A question while it is being decided; forgotten if it gets no answer."""
         question = self._known[body] = Question(tick.tick, tick.episode is not None)
-        if len(self._known) > KEPT:
-            del self._known[next(iter(self._known))]
         try:
             yield question
         finally:
             if question.answer is None and self._known.get(body) is question:
                 del self._known[body]
+            self._forget_oldest()
             question.settle()
+
+    def _forget_oldest(self) -> None:
+        """Keep `KEPT` answers, beside the questions that are being decided: somebody may wait for these."""
+        if len(self._known) > KEPT:
+            answered = [body for body, question in self._known.items() if question.answer is not None]
+            for body in answered[:-KEPT]:
+                del self._known[body]
 
     def forget(self) -> None:
         """Forget all answers."""

@@ -187,6 +187,30 @@ def test_only_so_many_answers_are_kept(site: Site) -> None:
     assert one.act(bodies[-KEPT])["tick"] == 2
 
 
+def test_a_tick_under_way_is_remembered_however_many_are(site: Site) -> None:
+    counting, release = Counting(), threading.Event()
+    one = service(site, counting, deadline_ms=30_000, queue=2 * KEPT + 2)
+    before = counting.decisions
+    counting.then = lambda readings, observation: release.wait(30) and observation["action_mask"].argmax(axis=1)
+    bodies = [body_of(tick_of(site) | {"tick": k, "episode": "long"}) for k in range(2 * KEPT)]
+
+    async def ask() -> list[dict[str, Any]]:
+        asked = [asyncio.ensure_future(one.act_async(body)) for body in bodies]
+        await asyncio.sleep(0)
+        again = asyncio.ensure_future(one.act_async(bodies[0]))
+        await asyncio.sleep(0)
+        release.set()
+        return await asyncio.gather(again, *asked)
+
+    again, *answers = asyncio.run(ask())
+    assert again == answers[0]
+    assert [answer["tick"] for answer in answers] == list(range(2 * KEPT))
+    assert counting.decisions <= before + len(bodies)
+    assert one.act(bodies[-KEPT])["tick"] == KEPT
+    with pytest.raises(Conflict):
+        one.act(bodies[0])
+
+
 def test_more_than_the_queue_holds_is_refused_at_once(site: Site) -> None:
     stub, release = Stub(), threading.Event()
     one = service(site, stub, deadline_ms=30_000, queue=4)
