@@ -34,10 +34,12 @@ class Afterwards:
         if self._at_it:
             return
         self._loop, self._at_it = None, True
-        while self._jobs:
-            job = self._jobs.popleft()
-            try:
-                job()
-            except Exception:
-                LOGGER.exception("something after an answer failed")
-        self._at_it = False
+        try:
+            while self._jobs:
+                job = self._jobs.popleft()
+                try:
+                    job()
+                except Exception:
+                    LOGGER.exception("something after an answer failed")
+        finally:  # also where Ctrl-C ends one: the others are run the next time
+            self._at_it = False

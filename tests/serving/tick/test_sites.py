@@ -16,10 +16,12 @@ from agents import make_controller
 from agents.policy import Policy
 from envs import CityloopError, ReadingError
 from envs.core.site import Site
+from serving.core.events import Decision
 from serving.site_files import load_site
 from serving.tick.sites import SiteService
 from tests.serving.audit.written import until
 from tests.serving.bundles import bundle
+from tests.serving.operators import Book
 from tests.serving.plants import Stub, body_of, grid, service, tick_of, wish
 
 
@@ -299,3 +301,21 @@ def test_a_name_that_is_no_address_is_refused(site: Site, tmp_path: Path) -> Non
     site.model_copy(update={"name": "../up"}).save(tmp_path / "site.json")
     with pytest.raises(CityloopError, match="cannot be an address"):
         load_site(str(tmp_path / "site.json"))
+
+
+def test_ctrl_c_after_an_answer_costs_no_later_records(site: Site) -> None:
+    """As in a notebook that asks a site: nothing was recorded from then on, and all of it kept in memory."""
+
+    class Interrupted(Book):
+        def record(self, event: Any) -> None:
+            super().record(event)
+            if len(self.events) == 1:
+                raise KeyboardInterrupt
+
+    book = Interrupted()
+    one = service(site, sinks=[book])
+    with pytest.raises(KeyboardInterrupt):
+        one.act(body_of(tick_of(site)))
+    one.act(body_of(tick_of(site) | {"tick": 1}))
+    assert [event.tick for event in book.of(Decision)] == [0, 1]
+    one.close()
