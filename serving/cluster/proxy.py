@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -72,7 +73,13 @@ def bundle_tls(tls: Tls, folder: Path) -> Path:
     path = folder / "tls.pem"
     try:
         parts = [path.read_bytes().rstrip() + b"\n" for path in (tls.certificate, tls.key)]
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
+        mode = tls.key.stat().st_mode
+        # What was read is tried, and not the files: they may be renewed at this moment, one after the other.
+        with TemporaryDirectory(dir=folder) as drafts:
+            tried = Path(drafts, "certificate.pem"), Path(drafts, "key.pem")
+            for draft, part in zip(tried, parts, strict=True):
+                write_bytes(draft, part, mode=0o600)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*tried, password="")
         write_bytes(path, b"".join(parts), mode=0o600)
     except OSError as error:  # ssl's own errors among them
         raise CityloopError(
@@ -80,7 +87,7 @@ def bundle_tls(tls: Tls, folder: Path) -> Path:
             "give a certificate and its key as PEM, without a password"
         ) from None
     _tell_of_time(tls.certificate, parts[0])
-    if tls.key.stat().st_mode & 0o007:  # a group may read it: that of the service
+    if mode & 0o007:  # a group may read it: that of the service
         LOGGER.warning("tls: anybody on this machine may read %s: run 'chmod o= %s'", tls.key, tls.key)
     return path
 

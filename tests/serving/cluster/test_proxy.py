@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from envs import CityloopError
+from serving.cluster import proxy
 from serving.cluster.machine import connections
 from serving.cluster.ports import free_ports
 from serving.cluster.proxy import PEM, bundle_tls, changes, error_page
@@ -113,6 +114,29 @@ def test_a_renewed_certificate_is_taken_and_one_that_does_not_fit_leaves_the_old
         with pytest.raises(CityloopError, match="cannot be used"):
             cluster.take_certificate(Tls(certificate=tls.certificate, key=new.key))
         assert pem.read_bytes() == new.certificate.read_bytes() + new.key.read_bytes()
+
+
+def test_files_that_are_renewed_while_they_are_read_leave_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls, read = Tls(certificate=tmp_path / "c.pem", key=tmp_path / "k.pem"), Path.read_bytes
+    certify(tls, days=(-2, 2))
+    before = bundle_tls(tls, tmp_path).read_bytes()
+
+    def renew(path: Path) -> bytes:
+        content = read(path)
+        if path == tls.certificate:
+            certify(tls, days=(-2, 2))
+        return content
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", renew)
+        with pytest.raises(CityloopError, match=r"tls: .* cannot be used"):
+            bundle_tls(tls, tmp_path)
+    assert (tmp_path / "tls.pem").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"c.pem", "k.pem", "tls.pem"}
+    monkeypatch.setattr(proxy, "_tell_of_time", lambda *_: tls.key.unlink())  # the next one comes in a moment
+    assert bundle_tls(tls, tmp_path).read_bytes() != before
 
 
 @pytest.mark.parametrize(("days", "said"), [((-2, -1), True), ((1, 2), True), ((-1, 1), False)])
