@@ -377,11 +377,21 @@ def _child(pipe: Connection, loop: ControlLoop, controller: Controller, task: Ep
         answer = _answer(pipe, loop, controller, task)
         if answer is not None:
             with suppress(BrokenPipeError, ConnectionResetError):  # the caller is gone
-                pipe.send(answer)
+                _send(pipe, answer)
     finally:
         with suppress(Exception):  # the child must exit, and never continue as its parent
             loop.close()
         os._exit(ANSWERED)
+
+
+def _send(pipe: Connection, answer: tuple[str, Any]) -> None:
+    """Send an answer, or the reason why it cannot be sent: what a world or a controller of one's own gave is in it."""
+    try:
+        pipe.send(answer)
+    except (BrokenPipeError, ConnectionResetError):
+        raise
+    except Exception:  # it cannot be pickled; nothing of it was sent
+        pipe.send(("trace", traceback.format_exc()))
 
 
 def _answer(pipe: Connection, loop: ControlLoop, controller: Controller, task: EpisodeTask) -> tuple[str, Any] | None:

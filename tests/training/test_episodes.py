@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import sys
 import time
+from collections import defaultdict
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from agents import make_controller
 from envs import CityloopError, ControlLoop, load_scenario
 from envs.core.env import make_loop
+from envs.dampers.world import DampersWorld
 from training import episodes
 from training.episodes import EpisodePool, EpisodeTask, play, run_episodes
 
@@ -114,6 +116,18 @@ def test_a_simulator_that_cannot_be_closed_costs_no_further_episode():
     scenario = load_scenario("dampers/jansen", duration_s=0.1)
     with closing(episodes.EpisodePool([scenario], 1, make_and_spoil)) as pool:
         assert [episode.seed for episode in pool.run([EpisodeTask("fixed", 0), EpisodeTask("fixed", 1)])] == [0, 1]
+
+
+def make_and_answer_in_a_closure(name, site):
+    DampersWorld.places = lambda self: defaultdict(lambda: {}, {"east": {"drift_mm": 1.0}})  # in the worker alone
+    return make_controller(name, site)
+
+
+def test_what_cannot_be_sent_is_told_and_not_waited_for():
+    scenario = load_scenario("dampers/jansen", duration_s=0.1)
+    said = pytest.raises(CityloopError, match=r"'fixed' with seed 0 failed: .*make_and_answer_in_a_closure")
+    with closing(episodes.EpisodePool([scenario], 1, make_and_answer_in_a_closure)) as pool, said:
+        pool.run([EpisodeTask("fixed", 0)])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
