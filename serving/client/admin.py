@@ -34,7 +34,7 @@ class Admin:
 
     def __init__(self, url: str, key: str | None = None):
         self.url = url.rstrip("/")
-        scheme_of(self.url, ("http", "https"))
+        scheme_of(url, "http", "https")
         headers = bearer(key, "key") if key else bearer(os.environ.get(KEY), f"the key in {KEY}")
         self._http = httpx.Client(timeout=TIMEOUT_S, headers=headers, trust_env=False, verify=trust())
 

@@ -74,7 +74,7 @@ class Terms:
     ):
         self.site, self.url, self.deadline_ms = site, url.rstrip("/"), deadline_ms
         self._system = get_system(site.system)
-        scheme = scheme_of(self.url, ("http", "https", "ws", "wss"))
+        scheme = scheme_of(url, "http", "https", "ws", "wss")
         if not deadline_ms > 0:
             raise CityloopError(f"deadline_ms is {deadline_ms:g}: give a time above 0")
         self.socket = scheme.startswith("ws")

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -24,18 +24,7 @@ from serving.core.deadline import Late, Worker
 MAX_ANSWER_BYTES = 4 << 20
 """Longest message that is accepted."""
 
-
-def scheme_of(url: str, schemes: Sequence[str]) -> str:
-    """The scheme of a service's address.
-
-    Raises:
-        CityloopError: if it is no address with one of these schemes.
-    """
-    with suppress(httpx.InvalidURL):
-        found = httpx.URL(url)
-        if found.scheme in schemes and found.host:
-            return found.scheme
-    raise CityloopError(f"url is {url!r}: give an address such as http://127.0.0.1:8000")
+LAST_PORT = 65_535
 
 
 def bearer(key: str | None, name: str) -> dict[str, str]:
@@ -61,6 +50,22 @@ def trust() -> ssl.SSLContext:
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs()
     return context
+
+
+def scheme_of(url: str, *schemes: str) -> str:
+    """The scheme of a service's address.
+
+    Raises:
+        CityloopError: if it is none of these, or there can be no host of that name, or no such port.
+    """
+    try:
+        found = httpx.URL(url)
+        named = bool(found.host) and found.raw_host.decode("ascii").encode("idna")  # as the resolver does
+    except (httpx.InvalidURL, UnicodeError):
+        found, named = httpx.URL(), False
+    if found.scheme not in schemes or not named or (found.port or 0) > LAST_PORT:
+        raise CityloopError(f"url is {url!r}: give an address such as http://127.0.0.1:8000")
+    return found.scheme
 
 
 def no_service(url: str, error: Exception) -> CityloopError:

@@ -107,7 +107,9 @@ def test_the_key_comes_from_the_environment(url: str, monkeypatch: pytest.Monkey
         assert admin._http.headers["authorization"] == "Bearer secret"
 
 
-@pytest.mark.parametrize("url", ["http://", "http://127.0.0.1:x", "127.0.0.1"])
+@pytest.mark.parametrize(
+    "url", ["http://", "http://127.0.0.1:x", "127.0.0.1", "http://a..b", "http://xn--", "http://a:80000"]
+)
 def test_an_address_that_is_none_is_one_sentence(capsys: pytest.CaptureFixture[str], url: str) -> None:
     assert call(url, "show", "all") == 2
     assert "give an address such as" in capsys.readouterr().err

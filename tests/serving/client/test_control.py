@@ -214,8 +214,9 @@ def test_misses_that_count_at_once_leave_no_trace(scenario: Scenario) -> None:
 def test_no_service_or_another_site_is_one_sentence(scenario: Scenario) -> None:
     with pytest.raises(CityloopError, match="no service answers"):
         control(scenario, f"http://127.0.0.1:{free_ports(1)[0]}")
-    with pytest.raises(CityloopError, match="give an address"):
-        control(scenario, "cologne8")
+    for url in ("cologne8", "http://127.0.0.1:80O0", "ws://[::1", "http://127.0.0.1:80000", "http://", "http://a..b"):
+        with pytest.raises(CityloopError, match="give an address"):
+            control(scenario, url)
     with serving("max-pressure", scenario) as url:
         with pytest.raises(CityloopError, match="does not serve"):
             control("intersections/cologne1", url)
