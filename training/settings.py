@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -24,6 +25,27 @@ ALGORITHMS: dict[str, str] = {
 differentiable plants (`training.backprop`), ``evolution`` for plants with slow responses (`training.evolution`), and
 the last is the reference of PPO (`training.reference`)."""
 
+
+PPO = ("mappo", "ippo")
+"""The algorithms that are RLlib's PPO."""
+
+EVERYWHERE = frozenset({"algorithm", "seed", "workers", "width", "learning_rate", "learning_rate_end", "averaging"}) | {
+    "validate_every",
+    "validation_seeds",
+    "finalists",
+    "final_seeds",
+    "patience",
+}
+"""Settings that every algorithm reads."""
+
+READ: dict[str, frozenset[str]] = {
+    "backprop": EVERYWHERE | {"fragment", "feedback", "grad_clip"},
+    "evolution": EVERYWHERE | {"population", "noise"},
+}
+"""Algorithm → the settings that it reads, for algorithms other than PPO."""
+
+NOT_OF_PPO = READ["evolution"] - EVERYWHERE | {"feedback"}
+"""Settings that PPO does not read."""
 
 PROCESSES = 256
 """Largest number of plants with processes of their own."""
@@ -114,7 +136,7 @@ class Settings(Frozen):
 
     @model_validator(mode="after")
     def _only_of_ppo(self) -> Settings:
-        if self.only and self.algorithm not in ("mappo", "ippo"):
+        if self.only and self.algorithm not in PPO:
             raise ValueError(f"only is {self.only!r}, and {self.algorithm} trains all weights: use mappo or ippo")
         return self
 
@@ -129,6 +151,26 @@ class Settings(Frozen):
             "entropy": (self.entropy, self.entropy_end),
         }
         return {name: start + (end - start) * fraction for name, (start, end) in pairs.items()}
+
+
+def refuse_unread(names: Iterable[str], algorithm: str) -> None:
+    """Refuse settings that an algorithm does not read: a sweep of one would rank trials that are all the same.
+
+    Args:
+        names: the settings that were given; those of a stored run are never refused, because they list all.
+        algorithm: a key of `ALGORITHMS`.
+
+    Raises:
+        CityloopError: naming the first of them.
+    """
+    for name in names:
+        if name in Settings.model_fields and not _reads(algorithm, name):
+            readers = ", ".join(other for other in ALGORITHMS if other != "sb3" and _reads(other, name))
+            raise CityloopError(f"{name} has no effect on {algorithm}: leave it out, or choose {readers}")
+
+
+def _reads(algorithm: str, name: str) -> bool:
+    return name in READ[algorithm] if algorithm in READ else name not in NOT_OF_PPO
 
 
 def check_budget(minutes: float | None, iterations: int | None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from envs.core.errors import CityloopError
 from envs.core.machine.files import read_json, write_json
 from envs.core.scenario import Scenario
 from training.session import ray_session
-from training.settings import Settings
+from training.settings import Settings, refuse_unread
 from training.tracking.config import parse_settings
 from training.tracking.folders import RUNS, new_folder, refuse_taken, stamp
 from training.train import train
@@ -142,7 +142,9 @@ def sweep(
     if samples is not None and grid is not None:
         raise CityloopError("--samples is for a sweep that draws: give a range like learning_rate=log:1e-4:1e-3")
     fixed = {key: value for key, value in common.items() if key in Settings.model_fields}
-    parse_settings(fixed)
+    chosen = parse_settings(fixed)
+    if "algorithm" not in space:
+        refuse_unread(space, chosen.algorithm)
     both = next((key for key in space if key in fixed), None)
     if both is not None:
         raise CityloopError(f"{both} is {fixed[both]!r}, and --sweep {both} gives it other values: give one of them")

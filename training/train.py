@@ -21,7 +21,7 @@ from envs.core.registry import get_system, load_scenario
 from envs.core.scenario import Scenario, read_yaml
 from training.run import OTHERS, Progress, Run, critic_alone
 from training.session import ray_session
-from training.settings import Settings, check_budget
+from training.settings import Settings, check_budget, refuse_unread
 from training.start import read_start
 from training.task import check_together
 from training.tracking.config import parse_settings, read_config
@@ -142,6 +142,7 @@ def _new(
     chosen = parse_settings({**suited, **settings})
     if chosen.algorithm == "sb3":
         raise CityloopError("algorithm is 'sb3': train it by `--algo sb3`, or training.reference.train_reference")
+    refuse_unread((name for name in settings if name != "only"), chosen.algorithm)  # an empty one says: all weights
     _check_reach(learned, chosen, given["iterations"])
     folder = RunFolder.create(scenarios, chosen.algorithm, chosen.seed, out)
     return _Plan(folder, scenarios, chosen, _bounded(given), learned)

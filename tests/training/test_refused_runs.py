@@ -45,6 +45,13 @@ def test_the_reference_is_no_algorithm_of_this_trainer(scenario, tmp_path):
         ({"iterations": True}, "iterations is True: give a whole number"),
         ({"algorithm": ["mappo"]}, "algorithm is .*: give 'mappo'"),
         ({"algorithm": "sb3"}, "training.reference.train_reference"),
+        ({"population": 8}, "population has no effect on mappo: leave it out, or choose evolution"),
+        ({"algorithm": "ippo", "feedback": 0.5}, "feedback has no effect on ippo: .* choose backprop"),
+        ({"algorithm": "backprop", "runners": 1}, "runners has no effect on backprop: .* choose mappo, ippo"),
+        (
+            {"algorithm": "evolution", "grad_clip": 1.0},
+            "grad_clip has no effect on evolution: .* mappo, ippo, backprop",
+        ),
         ({"start_update": 3}, "start_update is 3: .* so give start"),
         ({"start": "nowhere"}, "run nowhere does not exist: give a folder"),
         ({"resume": "nowhere", "width": 8}, "width does not go with a run to resume"),

@@ -76,6 +76,14 @@ def test_what_is_given_is_not_varied_as_well(given, varied, said, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.parametrize(("common", "said"), [({}, "on mappo"), ({"algorithm": "backprop"}, "on backprop")], ids=str)
+def test_what_has_no_effect_is_not_varied(common, said, tmp_path):
+    """All trials were the same, and one of them was called the best."""
+    with pytest.raises(CityloopError, match=f"population has no effect {said}"):
+        sweep([load_scenario("intersections/grid2x2")], ["population=4,8"], out=tmp_path / "sweep", **common)
+    assert not (tmp_path / "sweep").exists()
+
+
 @pytest.mark.parametrize("item", ["runners=0,2", "runners=0:2"])
 def test_a_trial_has_room_for_its_runners(item):
     space, _ = read_space([item])
