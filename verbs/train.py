@@ -27,7 +27,9 @@ def train(
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(help="Minutes to train, besides what rules and the final validation take.", show_default="30"),
+        typer.Option(
+            help="Minutes to train, besides what rules and the final validation take.", show_default="30; 10 for sb3"
+        ),
     ] = None,
     iterations: Annotated[int | None, typer.Option(help="Stop after this many updates.")] = None,
     seed: Annotated[

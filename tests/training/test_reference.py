@@ -1,6 +1,7 @@
 """The stable-baselines3 reference: its plain network equals the model; unsuitable scenarios are refused."""
 
 from types import SimpleNamespace
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from envs import CityGymEnv, CityloopError, load_scenario
+from envs.core.scenario import read_yaml
 from envs.dampers.world import DampersWorld
 from training import reference
 from training.actions import ActionCodec
 from training.reference import DEFAULTS, flat_policy, train_reference
 from training.settings import Settings
 from training.tracking.folders import SPEED
+from verbs.train import train
 
 
 def test_plain_network_scores_as_the_model_does():
@@ -101,3 +104,14 @@ def test_speed_is_of_one_update_without_validation(monkeypatch, tmp_path):
         clock.now += seconds
         watch._on_rollout_end()
     assert written == [None, reference.STEPS * 2 / 4.0, reference.STEPS * 2 / 8.0]
+
+
+def test_help_tells_how_long_it_trains_by_default(monkeypatch, tmp_path):
+    """It said 30 minutes for all algorithms, and this one stopped after 10."""
+    monkeypatch.setattr(reference, "SubprocVecEnv", lambda *_, **__: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(reference, "_Watch", lambda *_: None)
+    monkeypatch.setattr(reference, "_learn", lambda *_: None)
+    run = train_reference(load_scenario("intersections/cologne1"), out=tmp_path / "run")
+    minutes = read_yaml(run / "config.yaml")["budget"]["minutes"]
+    (option,) = get_type_hints(train, include_extras=True)["minutes"].__metadata__
+    assert f"{minutes:g} for sb3" in option.show_default
