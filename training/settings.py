@@ -25,20 +25,15 @@ ALGORITHMS: dict[str, str] = {
 differentiable plants (`training.backprop`), ``evolution`` for plants with slow responses (`training.evolution`), and
 the last is the reference of PPO (`training.reference`)."""
 
-
 PPO = ("mappo", "ippo")
 """The algorithms that are RLlib's PPO."""
 
-EVERYWHERE = frozenset({"algorithm", "seed", "workers", "width", "learning_rate", "learning_rate_end", "averaging"}) | {
-    "validate_every",
-    "validation_seeds",
-    "finalists",
-    "final_seeds",
-    "patience",
-}
+TRAINING = {"algorithm", "seed", "workers", "width", "learning_rate", "learning_rate_end", "averaging"}
+VALIDATION = {"validate_every", "validation_seeds", "finalists", "final_seeds", "patience"}
+EVERYWHERE = TRAINING | VALIDATION
 """Settings that every algorithm reads."""
 
-READ: dict[str, frozenset[str]] = {
+READ: dict[str, set[str]] = {
     "backprop": EVERYWHERE | {"fragment", "feedback", "grad_clip"},
     "evolution": EVERYWHERE | {"population", "noise"},
 }
