@@ -226,11 +226,7 @@ def _refuse_empty(content: Mapping[str, Any], path: Path) -> None:
     told otherwise.
     """
     spared = {NULLABLE} | (SPARED & (content.get("defaults") or {}).keys())
-    try:
-        empty = list(_empty(content))
-    except RecursionError:
-        raise CityloopError(f"{path}: a value contains itself: write it out") from None
-    for place in empty:
+    for place in _empty(content):
         if place != ("defaults", NULLABLE) and not (place[0] == "sites" and len(place) == 3 and place[2] in spared):
             raise CityloopError(f"{path}: key {'.'.join(place)!r} is empty: give it a value, or remove it")
 

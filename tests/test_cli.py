@@ -215,8 +215,9 @@ def test_a_stream_that_is_closed_is_no_fault():
         ('system: intersections\nnet: "own\\0815.net.xml"\n', "('own\\x00815.net.xml' holds a character that no"),
         ('system: intersections\nnet: "\\ud800.net.xml"\n', "at line 2 ('\\ud800.net.xml' holds"),
         ("system: " + "[" * 3000, "own.yaml is not valid YAML: correct it"),
+        ("system: dampers\nbuilding: &b {like: *b}\n", "at line 2 (a value contains itself: write it out): correct it"),
     ],
-    ids=["twice", "tab", "octal", "sixties", "parts", "nul", "surrogate", "deep"],
+    ids=["twice", "tab", "octal", "sixties", "parts", "nul", "surrogate", "deep", "recursive"],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path, capsys, text, problem):
     (tmp_path / "own.yaml").write_text(text)

@@ -252,8 +252,14 @@ class _Loader(yaml.SafeLoader):
 
     A duplicate key is an error, where the last value would silently win. Keys are always text, where ``on``, ``off``,
     ``yes`` and ``no`` would be true and false. Numbers must be decimal, see `PLAIN_NUMBER`. Text must be
-    free of what no file's name may hold, see `UNUSABLE`.
+    free of what no file's name may hold, see `UNUSABLE`. No value may contain itself.
     """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node in self.recursive_objects:
+            problem = "a value contains itself: write it out"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_object(node, deep=True)  # parts with the whole, or none would be found within itself
 
     def construct_yaml_str(self, node: yaml.ScalarNode) -> str:
         text: str = super().construct_yaml_str(node)
