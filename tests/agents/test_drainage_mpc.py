@@ -1,8 +1,6 @@
 """Looking ahead is looking at SWMM: branches equal the plant, and the best of the plans is carried out."""
 
-import os
 import signal
-import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -111,18 +109,22 @@ def test_a_process_that_hangs_or_dies_is_noticed_and_leaves_nothing(played, monk
     assert branch._process.returncode == -signal.SIGKILL
 
 
-def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next(played):
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next(played, monkeypatch):
     """As where a cell of a notebook is interrupted, and run again."""
     site, settings, rain, _ = played
     branch = Branch(site)
-    branch.run([Run(None, None, settings[:2], rain[:2])])
-    branch._process.send_signal(signal.SIGSTOP)
-    threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
-    with pytest.raises(KeyboardInterrupt):
-        branch.run([Run(None, None, settings[:60], rain[:60])])
-    branch._process.send_signal(signal.SIGCONT)
+    task = Run(None, None, settings[:2], rain[:2])
+    branch.run([task])
+    with monkeypatch.context() as patched:
+        patched.setattr(drainage_branch, "_receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            branch.run([task])
     with pytest.raises(CityloopError, match="the process that looks ahead has ended"):
-        branch.run([Run(None, None, settings[:2], rain[:2])])
+        branch.run([task, task])
     branch.close()
 
 
