@@ -113,16 +113,25 @@ class Branch:
             _send(self._in, runs)
             answer = _receive(self._out, time.monotonic() + ANSWER_S * (1 + len(runs)))
         except TimeoutError:
-            self._process.kill()
+            self._kill()
             raise CityloopError("the process that looks ahead does not answer") from None
         except (OSError, EOFError):
             raise CityloopError("the process that looks ahead has ended") from None
         except BaseException:  # Ctrl-C: its answer, or the rest of it, would be taken for that of the next question
-            self._process.kill()
+            self._kill()
             raise
         if isinstance(answer, str):
             raise CityloopError(answer)
         return answer
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is gone, so that nothing can be asked any more."""
+        return self._process.poll() is not None
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
     def close(self) -> None:
         """End the process. May be called twice."""
@@ -130,8 +139,7 @@ class Branch:
         try:
             self._process.wait(timeout=ANSWER_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._kill()
         self._out.close()
         self.folder.cleanup()
 

@@ -69,11 +69,14 @@ class ModelPredictive(Controller):
         self._static = np.array([gate.static for gate in site.gates])
         self._full_m = np.array([tank.full_m for tank in site.tanks])
         self._lengths = [max(1, round(minutes / self._decision_min)) for minutes in search.segments_min]
-        self._folder = Path(self._branch.folder.name)
         self.reset()
 
     def reset(self) -> None:
-        """Forget the episode."""
+        """Forget the episode; a process that has ended in it is made anew."""
+        if self._branch.ended:
+            self._branch.close()
+            self._branch = Branch(self._site)
+        self._folder = Path(self._branch.folder.name)
         self._hot: Path | None = None
         self._time = self._site.start
         self._age = 0

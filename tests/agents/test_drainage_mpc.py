@@ -109,6 +109,30 @@ def test_a_process_that_hangs_or_dies_is_noticed_and_leaves_nothing(played, monk
     assert branch._process.returncode == -signal.SIGKILL
 
 
+def test_a_process_that_died_is_made_anew_with_the_next_episode():
+    """The fallback decided for good."""
+    loop = make_loop("drainage/theta", duration_s=1800)
+    controller = ModelPredictive(loop.site, Search(population=4, elite=2, rounds=1))
+
+    def decide():
+        loop.step(controller.act(loop.readings, loop.observation))
+
+    try:
+        loop.reset(0)
+        decide()
+        controller._branch._process.kill()
+        with pytest.raises(CityloopError, match="the process that looks ahead has ended"):
+            decide()
+        loop.reset(1)
+        controller.reset()
+        for _ in range(2):
+            decide()
+        assert controller._time is not None
+    finally:
+        controller.close()
+        loop.close()
+
+
 def interrupted(*_):
     raise KeyboardInterrupt
 
@@ -139,6 +163,8 @@ def test_a_process_never_hears_of_ctrl_c_from_its_first_moment_on(played):
 
 class Imagined:
     """A branch in which overflow is the distance of the lower gate from a setting that nobody told the controller."""
+
+    ended = False
 
     def __init__(self, site):
         self.folder, self.runs = SimpleNamespace(name="/nowhere"), 0
